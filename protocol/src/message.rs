@@ -1,1 +1,180 @@
-//! .
+//! Messages: who says what on which stream.
+//!
+//! A child dials. On `homestak-enrol/1` it sends one [`EnrolRequest`] and gets one [`EnrolReply`]. On `homestak/1` its
+//! first stream is [`Hello`] and [`Greeting`]; then each stream that it opens begins with an [`Opening`], and each stream
+//! that its parent opens carries one [`Request`] and one [`Reply`].
+//!
+//! Enums only ever grow at their end; structs of a released version never change.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Entry, Facts, NodeView, Presence, Progress};
+use crate::fault::Fault;
+use crate::ids::{Generation, Incarnation, JournalId, Position};
+use crate::order::{Directive, OpaqueOrder, Verb};
+use crate::path::{NodePath, TreeId};
+use crate::secret::Secret;
+use crate::version::Range;
+
+/// The first word on `homestak-enrol/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnrolRequest {
+    /// First contact: the token that the parent put into this incarnation, and a request signed by the machine's new key.
+    First {
+        /// The provisioning token.
+        token: Secret,
+        /// PKCS#10 request, DER.
+        csr: Vec<u8>,
+    },
+    /// The certificate has expired, but the key is the one on record.
+    Renew {
+        /// Who asks.
+        path: NodePath,
+        /// PKCS#10 request by the same key, DER.
+        csr: Vec<u8>,
+    },
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnrolReply {
+    /// Welcome.
+    Issued(Issued),
+    /// No, and why.
+    Refused(Fault),
+}
+
+/// A certificate, and what goes with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The place that the certificate names.
+    pub path: NodePath,
+    /// The life of the machine that it is bound to.
+    pub incarnation: Incarnation,
+    /// X.509 certificate, DER.
+    pub certificate: Vec<u8>,
+    /// When it ends, in milliseconds since 1970.
+    pub not_after_ms: u64,
+    /// The parent's time, in milliseconds since 1970; the child's own clock may be in 1970.
+    pub now_ms: u64,
+    /// Every address and name of the parent, `host:port`.
+    pub addresses: Vec<String>,
+}
+
+/// The first word on `homestak/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The protocol numbers that the child speaks.
+    pub versions: Range,
+    /// The newest order version that it reads.
+    pub order_version: u16,
+    /// Its software version.
+    pub software: String,
+    /// Its place; must be the one in its certificate.
+    pub path: NodePath,
+    /// The life of its machine.
+    pub incarnation: Incarnation,
+    /// Its journal.
+    pub journal: JournalId,
+    /// The highest generation of each tree that it has accepted.
+    pub generations: Vec<(TreeId, Generation)>,
+    /// What it knows of its machine.
+    pub facts: Facts,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Greeting {
+    /// Welcome.
+    Welcome(Welcome),
+    /// No, and why.
+    Refused(Fault),
+}
+
+/// What a child needs to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol number that both speak from here on.
+    pub protocol: u16,
+    /// The parent's software version.
+    pub software: String,
+    /// The last position of the child's journal that the parent has on disk.
+    pub seen: Position,
+    /// The parent's time, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Every address and name of the parent, `host:port`.
+    pub addresses: Vec<String>,
+}
+
+/// How a stream that the child opens begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opening {
+    /// [`Report`]s follow, and [`Ack`]s come back, for as long as the link lives.
+    Reports,
+    /// A new certificate for the same key; the answer is an [`EnrolReply`].
+    Renew {
+        /// PKCS#10 request by the same key, DER.
+        csr: Vec<u8>,
+    },
+}
+
+/// What a child tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Outbox entries, contiguous and in order.
+    Entries(Vec<Entry>),
+    /// Who is there, below the child.
+    Presence(Vec<Presence>),
+    /// How far long work has come.
+    Progress(Vec<Progress>),
+}
+
+/// Everything up to this position is on the parent's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The position.
+    pub upto: Position,
+}
+
+/// What a parent asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Take this subtree. Answered once it is on disk.
+    Order {
+        /// The order.
+        order: OpaqueOrder,
+        /// The word that the run was given meanwhile: accept the order, and obey this at once.
+        word: Option<Verb>,
+    },
+    /// Do this with the subtree that you have. Answered once it is on disk.
+    Directive(Directive),
+    /// Your machine is about to be destroyed: stop working, tell everything that is left. Answered when the last entry
+    /// has been acknowledged.
+    Drain,
+    /// Take this certificate away from a child of yours, or hand the word on towards it.
+    Revoke(NodePath),
+    /// Say what you have.
+    Survey,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, durably.
+    Done,
+    /// No, and why.
+    Refused(Fault),
+    /// What there is, tree by tree.
+    Surveyed(Vec<Surveyed>),
+}
+
+/// What an agent holds of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surveyed {
+    /// The tree.
+    pub tree: TreeId,
+    /// The highest generation that the agent has accepted.
+    pub generation: Generation,
+    /// Every node below the agent that it has heard of and that is not gone, parents first.
+    pub nodes: Vec<NodeView>,
+}

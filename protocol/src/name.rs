@@ -180,7 +180,8 @@ mod tests {
         for good in ["edge", "a", "root-pve", "n0", &"a".repeat(63)] {
             assert_eq!(NodeName::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "Edge", "-a", "0a", "a_b", "a.b", "../x", "a/b", "a\0", "ä", &"a".repeat(64), &"a".repeat(300)] {
+        for bad in ["", "Edge", "-a", "0a", "a_b", "a.b", "../x", "a/b", "a\0", "ä", &"a".repeat(64), &"a".repeat(300)]
+        {
             assert!(NodeName::parse(bad).is_err(), "{bad:?} must be refused");
         }
     }

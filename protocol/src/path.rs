@@ -111,9 +111,7 @@ impl NodePath {
 
     /// Whether `self` is `other` or lies below it.
     pub fn is_within(&self, other: &NodePath) -> bool {
-        self.0
-            .strip_prefix(&*other.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The direct child of `self` on the way to `below`, itself included; none where `below` is not underneath.
