@@ -13,6 +13,9 @@ use crate::name::{HostName, ManifestName, NameError, NodeName};
 /// above, and an order nests once a level: thirty-two is far past what hardware carries and far below what a stack holds.
 pub const MAX_DEPTH: usize = 32;
 
+/// How the coordinator's own place is written.
+const COORDINATOR: &str = "@";
+
 /// The place of a host (`father`) or of a node in a tree on it (`father/n2-tiered/root-pve`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,8 +36,11 @@ pub enum PathError {
 }
 
 impl NodePath {
-    /// Parses `host` or `host/manifest/node[/node…]`.
+    /// Parses `host` or `host/manifest/node[/node…]`, or the coordinator's `@`.
     pub fn parse(text: &str) -> Result<Self, PathError> {
+        if text == COORDINATOR {
+            return Ok(Self::coordinator());
+        }
         let mut parts = text.split('/');
         HostName::parse(parts.next().unwrap_or_default())?;
         if let Some(manifest) = parts.next() {
@@ -52,6 +58,24 @@ impl NodePath {
             }
         }
         Ok(Self(text.into()))
+    }
+
+    /// The place above all hosts. No host can be called like it.
+    pub fn coordinator() -> Self {
+        Self(COORDINATOR.into())
+    }
+
+    /// Whether this is the place above all hosts.
+    pub fn is_coordinator(&self) -> bool {
+        &*self.0 == COORDINATOR
+    }
+
+    /// Whether `child` is directly below this place.
+    pub fn carries(&self, child: &NodePath) -> bool {
+        match child.parent() {
+            Some(parent) => parent == *self,
+            None => self.is_coordinator() && !child.is_coordinator(),
+        }
     }
 
     /// The place of a host itself.
@@ -111,11 +135,17 @@ impl NodePath {
 
     /// Whether `self` is `other` or lies below it.
     pub fn is_within(&self, other: &NodePath) -> bool {
+        if other.is_coordinator() {
+            return true;
+        }
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The direct child of `self` on the way to `below`, itself included; none where `below` is not underneath.
     pub fn step_towards(&self, below: &NodePath) -> Option<NodePath> {
+        if self.is_coordinator() {
+            return (!below.is_coordinator()).then(|| Self(below.host().into()));
+        }
         let rest = below.0.strip_prefix(&*self.0)?.strip_prefix('/')?;
         let take = if self.is_host() { 2 } else { 1 };
         let step: Vec<&str> = rest.split('/').take(take).collect();
@@ -217,6 +247,16 @@ mod tests {
         }
         let deep = format!("h/m/{}", vec!["n"; MAX_DEPTH + 1].join("/"));
         assert_eq!(NodePath::parse(&deep), Err(PathError::TooDeep(MAX_DEPTH + 1)));
+    }
+
+    #[test]
+    fn the_coordinator_is_above_every_host_and_no_host() {
+        let top = path("@");
+        assert!(top.carries(&path("father")) && !top.carries(&path("father/m/a")) && !top.carries(&top));
+        assert!(path("father").carries(&path("father/m/a")) && !path("father").carries(&path("father/m/a/b")));
+        assert_eq!(top.step_towards(&path("father/m/a")), Some(path("father")));
+        assert!(path("father/m/a").is_within(&top) && !top.is_within(&path("father")));
+        assert!(HostName::parse("@").is_err());
     }
 
     #[test]
