@@ -5,14 +5,14 @@
 //! sends one [`Request`], the daemon any number of [`Answer`]s, the last of which is [`Answer::Done`] or
 //! [`Answer::Refused`]; then the connection ends. A client that goes away early cancels nothing.
 //!
-//! `client` makes such a connection (and a daemon, where there is none); this module knows no socket.
+//! [`crate::client`] makes such a connection (and a daemon, where there is none); this module knows no socket.
 
 use std::path::PathBuf;
 
 use homestak_protocol::event::Phase;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::RunId;
-use homestak_protocol::name::{HostName, ManifestName};
+use homestak_protocol::name::HostName;
 use homestak_protocol::order::OnError;
 use homestak_protocol::path::NodePath;
 use serde::de::DeserializeOwned;
@@ -212,15 +212,22 @@ pub enum Request {
     /// What is recorded and who is there: [`Document::Status`]. With `watch`, a `Snapshot` after every change, until the
     /// client goes away.
     Status {
-        /// A manifest's name, where one tree is meant.
-        manifest: Option<ManifestName>,
+        /// The manifest, where one tree is meant; its name is all that counts.
+        manifest: Option<ManifestSource>,
         /// A host, where trees of one host are meant; `local` where a manifest is named and no host.
         host: Option<HostName>,
         /// Go on.
         watch: bool,
     },
     /// Runs, the latest first: [`Document::Runs`].
-    Runs,
+    Runs {
+        /// Only this manifest's.
+        manifest: Option<ManifestSource>,
+        /// Only this host's.
+        host: Option<HostName>,
+        /// How many at most.
+        limit: u32,
+    },
     /// What happened in a run: `Log`s (with `follow`, until it is over), then [`Document::Logs`].
     Logs {
         /// The run.
@@ -274,6 +281,8 @@ pub enum Request {
     },
     /// Look at the site again: [`Document::Empty`].
     Reload,
+    /// Do not end by yourself, though a command started you: [`Document::Empty`].
+    StayUp,
 }
 
 /// How a manifest is drawn.
@@ -323,7 +332,7 @@ pub enum Answer {
         document: Box<Document>,
     },
     /// The end: it was not done.
-    Refused(Box<Refusal>),
+    Refused(Refusal),
 }
 
 /// Why something was not done.
@@ -332,7 +341,7 @@ pub struct Refusal {
     /// The exit code.
     pub exit: Exit,
     /// What was wrong, and what to do.
-    pub error: ErrorDocument,
+    pub error: Box<ErrorDocument>,
     /// All that is wrong with the files in question.
     pub diagnostics: Vec<DiagnosticDocument>,
 }
@@ -340,7 +349,7 @@ pub struct Refusal {
 impl Refusal {
     /// From a fault, with the exit code that goes with it.
     pub fn new(exit: Exit, fault: &Fault) -> Self {
-        Self { exit, error: ErrorDocument::from(fault), diagnostics: Vec::new() }
+        Self { exit, error: Box::new(ErrorDocument::from(fault)), diagnostics: Vec::new() }
     }
 }
 
@@ -452,10 +461,10 @@ mod tests {
     #[tokio::test]
     async fn a_line_survives_and_a_long_or_torn_one_is_refused() {
         let mut bytes = Vec::new();
-        write_line(&mut bytes, &Request::Runs).await.unwrap();
+        write_line(&mut bytes, &Request::Agents).await.unwrap();
         let length = bytes.len();
         let read = read_line::<Request>(&mut bytes.as_slice(), length).await.unwrap();
-        assert_eq!(read, Some(Request::Runs));
+        assert_eq!(read, Some(Request::Agents));
         assert!(matches!(read_line::<Request>(&mut bytes.as_slice(), length - 2).await, Err(WireError::TooLong(_))));
         bytes.pop();
         assert!(matches!(read_line::<Request>(&mut bytes.as_slice(), length).await, Err(WireError::Torn)));
