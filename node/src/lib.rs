@@ -1,5 +1,8 @@
 //! What every process in the tree is made of: the hub that accepts its children, the uplink that dials its parent, the
 //! journal, and the operator that decides. The agent and the coordinator each add their own edge.
 
+pub mod core;
+pub mod journal;
 pub mod link;
+pub mod operator;
 pub mod world;

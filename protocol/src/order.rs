@@ -334,6 +334,20 @@ pub struct Directive {
     pub verb: Verb,
     /// How the run behaves.
     pub policy: Policy,
+    /// For [`Verb::Destroy`]: what the sender has on record directly below the addressee, for one that has lost its own
+    /// record. Empty otherwise.
+    pub recorded: Vec<Recorded>,
+}
+
+/// A machine as somebody else has it on record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its place.
+    pub path: NodePath,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Its id on its host.
+    pub vmid: Option<Vmid>,
 }
 
 /// Bytes as one piece, not as a sequence of numbers.

@@ -1,0 +1,140 @@
+//! Events on their way up: taken from a child, kept until the parent has them.
+
+use homestak_protocol::event::{Change, Entry, Event};
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Position;
+use homestak_protocol::message::{Reply, Report};
+use homestak_protocol::path::NodePath;
+
+use super::record::Record;
+use super::step::{Answer, Effect, Moment, Output, Told};
+use super::{Core, Gathered, view};
+use crate::link::LinkId;
+
+/// How many entries one report carries: enough to fill a packet train, small enough to be decoded at once.
+const BATCH: usize = 256;
+/// How many entries may be on their way without being acknowledged: a window, so that a slow parent holds us back.
+const WINDOW: u64 = 1024;
+
+impl Core {
+    /// A child tells something.
+    pub(super) fn reported(&mut self, now: Moment, path: &NodePath, link: LinkId, report: Report, all: &mut Gathered) {
+        if self.links.get(path).is_none_or(|present| present.id != link) {
+            return;
+        }
+        let result = match report {
+            Report::Entries(entries) => self.take_over(now, path, link, entries, all),
+            Report::Presence(list) if list.iter().any(|p| !p.path.is_within(path)) => Err(overstep(path, "presence")),
+            Report::Presence(list) => {
+                for presence in list {
+                    self.announce(presence, all);
+                }
+                Ok(())
+            }
+            Report::Progress(list) if list.iter().any(|p| !p.path.is_within(path)) => Err(overstep(path, "progress")),
+            Report::Progress(list) => {
+                for progress in &list {
+                    all.out.effects.push(Effect::Told(Told::Progress(Box::new(progress.clone()))));
+                }
+                if self.sent.is_some() {
+                    all.out.effects.push(Effect::Report(Report::Progress(list)));
+                }
+                Ok(())
+            }
+        };
+        if let Err(why) = result {
+            all.out.effects.push(Effect::Close { path: path.clone(), link, why });
+            self.left(now, path, link, all);
+        }
+    }
+
+    /// Takes a child's entries over: what has been seen is passed over, what is new goes into our own outbox.
+    fn take_over(
+        &mut self,
+        now: Moment,
+        path: &NodePath,
+        link: LinkId,
+        entries: Vec<Entry>,
+        all: &mut Gathered,
+    ) -> Result<(), Fault> {
+        if let Some(entry) = entries.iter().find(|entry| !concerns(path, &entry.event)) {
+            return Err(overstep(path, &format!("an event of {}", entry.event.origin)));
+        }
+        let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
+        let Some(journal) = self.links.get(path).map(|link| link.journal) else { return Ok(()) };
+        let mut at = match self.seen.get(path) {
+            Some((seen, position)) if *seen == journal => *position,
+            _ => Position::default(),
+        };
+        for Entry { position, event } in entries {
+            if position <= at {
+                continue;
+            }
+            if position != at.next() {
+                let text = format!("position {position} of the journal of {path} came after {at}");
+                return Err(Fault::new(Code::Protocol, text).at(path));
+            }
+            at = position;
+            let mark = self.marks.get(&event.origin).copied().unwrap_or_default();
+            if event.seq <= mark {
+                continue;
+            }
+            self.marks.insert(event.origin.clone(), event.seq);
+            all.marks.insert(event.origin.clone());
+            let tree = event.scope.tree.clone();
+            self.pass_on(event.clone(), all);
+            self.operate(now, &tree, all, |operator, cx| operator.child_told(path, &event, cx));
+        }
+        self.remember(Record::Seen(path.clone(), journal, at), all);
+        all.out.effects.push(Effect::Ack { path: path.clone(), link, upto: at.max(last) });
+        Ok(())
+    }
+
+    /// The uplink is there; the parent has everything up to here.
+    pub(super) fn up(&mut self, seen: Position) {
+        self.sent = Some(seen.min(self.last_position));
+        self.acknowledged(seen);
+    }
+
+    /// The parent has everything up to here.
+    pub(super) fn acknowledged(&mut self, upto: Position) {
+        let upto = upto.min(self.last_position);
+        self.acked = self.acked.max(upto);
+        while self.outbox.front().is_some_and(|entry| entry.position <= upto) {
+            self.outbox.pop_front();
+        }
+    }
+
+    /// Hands the uplink what it may have, and whoever waits for an empty outbox their answer.
+    pub(super) fn pump(&mut self, out: &mut Output) {
+        if let Some(mut sent) = self.sent {
+            while sent < self.last_position && sent.0.saturating_sub(self.acked.0) < WINDOW {
+                let batch: Vec<_> =
+                    self.outbox.iter().filter(|entry| entry.position > sent).take(BATCH).cloned().collect();
+                let Some(last) = batch.last().map(|entry| entry.position) else { break };
+                sent = last;
+                out.effects.push(Effect::Report(Report::Entries(batch)));
+            }
+            self.sent = Some(sent);
+        }
+        if self.outbox.is_empty() {
+            for ticket in std::mem::take(&mut self.draining) {
+                out.effects.push(Effect::Answer { ticket, answer: Answer::Reply(Reply::Done) });
+            }
+        }
+    }
+}
+
+/// Whether a child may tell this: it concerns its own place or one below.
+fn concerns(path: &NodePath, event: &Event) -> bool {
+    let about = match &event.change {
+        Change::Node(_) | Change::Phase(_) => view::subject(&event.change).is_some_and(|place| place.is_within(path)),
+        Change::Settled(settled) => settled.path.is_within(path),
+        Change::Gap(gap) => gap.origin.path.is_within(path),
+    };
+    about && event.origin.path.is_within(path) && event.scope.tree.holds(path)
+}
+
+fn overstep(path: &NodePath, what: &str) -> Fault {
+    Fault::new(Code::Identity, format!("{path} tells {what} that is not its to tell")).at(path)
+}
