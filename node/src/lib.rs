@@ -2,7 +2,10 @@
 //! journal, and the operator that decides. The agent and the coordinator each add their own edge.
 
 pub mod core;
+pub mod crash;
 pub mod journal;
+pub mod lifecycle;
 pub mod link;
 pub mod operator;
+pub mod runtime;
 pub mod world;

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use homestak_protocol::event::{Event, NodeView, Presence, Progress};
+use homestak_protocol::event::{Event, NodeView, Phase, Presence, Progress};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
 use homestak_protocol::message::{Hello, Reply, Report, Request, Surveyed};
@@ -177,6 +177,17 @@ pub enum Work {
 }
 
 impl Work {
+    /// The phase that it is part of.
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Work::Ensure { .. } => Phase::Provision,
+            Work::Remove { .. } => Phase::Destroy,
+            Work::BecomeHost(_) => Phase::Host,
+            Work::Configure(_) => Phase::Configure,
+            Work::Verify(_) => Phase::Verify,
+        }
+    }
+
     /// A short name, for crash points and logs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! Where records go: an append-only file for an agent, the store for the coordinator.
 
+pub mod file;
+
 use crate::core::record::{Image, Record};
 
 /// A durable sequence of records.

@@ -1,0 +1,129 @@
+//! How the edge of a process speaks with its core.
+
+use homestak_protocol::event::Presence;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::message::{Reply, Surveyed, Welcome};
+use homestak_protocol::order::Directive;
+use homestak_protocol::path::{NodePath, TreeId};
+use homestak_protocol::secret::Secret;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::Update;
+use crate::core::TreeSnapshot;
+use crate::core::step::{Local, RootOrder};
+
+/// Speaks with a process's core. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) updates: broadcast::Sender<Update>,
+}
+
+/// A call to the shell.
+pub(super) enum Call {
+    /// Something for the core to decide.
+    Ask(Local, oneshot::Sender<Reply>),
+    /// One tree.
+    Tree(TreeId, oneshot::Sender<Option<TreeSnapshot>>),
+    /// All trees.
+    Trees(oneshot::Sender<Vec<TreeSnapshot>>),
+    /// Everybody below.
+    Agents(oneshot::Sender<Vec<Presence>>),
+    /// How we stand.
+    Status(oneshot::Sender<Status>),
+}
+
+/// How a process stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Its place.
+    pub place: NodePath,
+    /// What its parent said when it welcomed us; none while there is no link.
+    pub parent: Option<Welcome>,
+    /// Its trees.
+    pub trees: Vec<TreeSnapshot>,
+    /// Children that may join, and whether they are there.
+    pub children: Vec<(NodePath, bool)>,
+}
+
+fn gone() -> Fault {
+    Fault::new(Code::Internal, "this process is ending")
+}
+
+impl Handle {
+    async fn call<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, Fault> {
+        let (answer, wait) = oneshot::channel();
+        self.calls.send(call(answer)).await.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())
+    }
+
+    async fn ask(&self, ask: Local) -> Result<Reply, Fault> {
+        match self.call(|answer| Call::Ask(ask, answer)).await? {
+            Reply::Refused(fault) => Err(fault),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Lets a host's agent enrol with this token. One that has enrolled stays as it is unless it is to be replaced.
+    pub async fn expect(&self, host: NodePath, token: Secret, replace: bool) -> Result<(), Fault> {
+        self.ask(Local::Expect { host, token, replace }).await.map(drop)
+    }
+
+    /// Begins a run on a whole tree. It is on disk once this returns.
+    pub async fn order(&self, order: RootOrder) -> Result<(), Fault> {
+        self.ask(Local::Order(Box::new(order))).await.map(drop)
+    }
+
+    /// Says a word to a whole tree. It is on disk once this returns.
+    pub async fn directive(&self, directive: Directive) -> Result<(), Fault> {
+        self.ask(Local::Directive(directive)).await.map(drop)
+    }
+
+    /// Takes an agent's certificate away, at whatever depth.
+    pub async fn revoke(&self, path: NodePath) -> Result<(), Fault> {
+        self.ask(Local::Revoke(path)).await.map(drop)
+    }
+
+    /// Asks a host what it has.
+    pub async fn survey(&self, host: NodePath) -> Result<Vec<Surveyed>, Fault> {
+        match self.ask(Local::Survey(host)).await? {
+            Reply::Surveyed(trees) => Ok(trees),
+            _ => Err(Fault::new(Code::Protocol, "a survey was answered with something else")),
+        }
+    }
+
+    /// Takes what a host has for true.
+    pub async fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> Result<(), Fault> {
+        self.ask(Local::Adopt { host, surveyed }).await.map(drop)
+    }
+
+    /// Drops a tree that is gone from the record; its generation is kept.
+    pub async fn forget(&self, tree: TreeId) -> Result<(), Fault> {
+        self.ask(Local::Forget(tree)).await.map(drop)
+    }
+
+    /// A tree as it stands.
+    pub async fn tree(&self, tree: TreeId) -> Result<Option<TreeSnapshot>, Fault> {
+        self.call(|answer| Call::Tree(tree, answer)).await
+    }
+
+    /// Every tree on record.
+    pub async fn trees(&self) -> Result<Vec<TreeSnapshot>, Fault> {
+        self.call(Call::Trees).await
+    }
+
+    /// Every agent below, the latest word on each.
+    pub async fn agents(&self) -> Result<Vec<Presence>, Fault> {
+        self.call(Call::Agents).await
+    }
+
+    /// How this process stands.
+    pub async fn status(&self) -> Result<Status, Fault> {
+        self.call(Call::Status).await
+    }
+
+    /// What happens from here on. A listener that lags is told so, and should take a snapshot.
+    pub fn updates(&self) -> broadcast::Receiver<Update> {
+        self.updates.subscribe()
+    }
+}
