@@ -1,0 +1,109 @@
+# What people and CI run here. `make` alone lists it.
+
+.ONESHELL:
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# ---------------------------------------------------------------------------------------------------------------- demo
+# A tree on this machine: machines are processes, everything they leave lies in one folder.
+
+DEMO := $(TARGET)/demo
+COORD := HOMESTAK_STATE_DIR=$(DEMO) $(TARGET)/debug/homestak-coord
+
+# The demo is the same for everybody, whatever the shell that it is started from is set up for.
+unexport HOMESTAK_SITE_CONFIG HOMESTAK_STATE_DIR HOMESTAK_PORT HOMESTAK_SERVER HOMESTAK_TOKEN HOMESTAK_CA HOMESTAK_LOCAL_FAULTS HOMESTAK_CRASH_AT
+
+.PHONY: demo
+demo: build ## Builds a tree of two levels on this machine and shows it
+	@say() { echo "$$ homestak-coord $$*"; $(COORD) "$$@"; echo; }
+	say apply n2-tiered
+	say status n2-tiered
+	say agents
+	echo "Still running: the coordinator and the agents above, with all that they wrote in $(DEMO)."
+	echo "Look around with  export HOMESTAK_STATE_DIR=$(DEMO) PATH=$(TARGET)/debug:\$$PATH"
+	echo "End it with       make demo-stop"
+
+.PHONY: demo-stop
+demo-stop: ## Destroys what `make demo` built, stops its coordinator and removes its folder
+	@if [ ! -d "$(DEMO)" ]; then echo "No demo is running."; exit 0; fi
+	# every recorded tree, also those that were added by hand since
+	trees=$$($(COORD) status --json | { grep -o '"manifest":"[^"]*"' || true; } | cut -d'"' -f4 | sort -u)
+	for tree in $$trees; do $(COORD) destroy "$$tree" --yes; done
+	$(COORD) server stop || true
+	state=0; $(COORD) server status >/dev/null 2>&1 || state=$$?
+	if [ "$$state" -ne 1 ]; then echo "The coordinator still runs; its log is in $(DEMO)." >&2; exit 1; fi
+	rm -rf "$(DEMO)"
+	echo "Nothing of the demo remains."
+
+# --------------------------------------------------------------------------------------------------------------- build
+
+.PHONY: build
+build: needs ## Builds both programs
+	$(CARGO) build --locked -p homestak-coord -p homestak-agent
+
+.PHONY: test
+test: needs ## Runs every test
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+.PHONY: lint
+lint: needs ## Formatting, clippy, documentation, and what may be depended on
+	@set -x
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version '^0.20'
+	$(CARGO) deny --locked check bans licenses sources
+
+.PHONY: bench
+bench: needs ## Measures, with what it replaces beside it
+	$(CARGO) bench --locked --workspace --benches
+
+# ---------------------------------------------------------------------------------------------------------------- fuzz
+
+FUZZ_TARGETS := frame message token
+RUNS ?= 1000000
+
+.PHONY: fuzz-smoke
+fuzz-smoke: FUZZ_LIMIT := -max_total_time=5
+fuzz-smoke: $(FUZZ_TARGETS:%=fuzz-target-%) ## Runs each fuzz target for a few seconds
+
+.PHONY: fuzz
+fuzz: FUZZ_LIMIT := -runs=$(RUNS)
+fuzz: $(FUZZ_TARGETS:%=fuzz-target-%) ## Runs each fuzz target RUNS times (a million)
+
+# libFuzzer's instrumentation is a compiler flag of the nightly channel; RUSTC_BOOTSTRAP lets the stable compiler take it.
+fuzz-target-%: needs
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version '^0.13'
+	mkdir -p fuzz/corpus/$*
+	echo "fuzz: $*"
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $* fuzz/corpus/$* fuzz/seeds/$* -- \
+		$(FUZZ_LIMIT) -timeout=5 -malloc_limit_mb=64 -verbosity=0 -print_funcs=0 -print_final_stats=1 2>&1 \
+		| { grep -vE "# Uses:|Recommended|recommended" || true; }
+
+# -------------------------------------------------------------------------------------------------------------- around
+
+# A linker and a C compiler for ring and SQLite, a C++ compiler for libFuzzer.
+.PHONY: needs
+needs:
+	@missing=()
+	command -v cc >/dev/null || missing+=(gcc libc6-dev)
+	command -v c++ >/dev/null || missing+=(g++)
+	if [ "$${#missing[@]}" -gt 0 ]; then
+		command -v apt-get >/dev/null || { echo "install a C and a C++ compiler first" >&2; exit 1; }
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+	fi
+
+.PHONY: fmt
+fmt: ## Formats the sources
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
