@@ -1,4 +1,5 @@
 //! What drawings look like.
+#![cfg(test)]
 
 use homestak_manifests::draw::{self, Lines};
 use homestak_manifests::{Graph, Manifest, catalog, parse};

@@ -1,4 +1,5 @@
 //! Files made to hurt: refused, with a reason, before they cost much.
+#![cfg(test)]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! What is read: the shapes in which manifests are found in the field, JSON, and the built-in ones.
+#![cfg(test)]
 
 use homestak_manifests::model::{Mode, NodeKind, OnError, Pattern};
 use homestak_manifests::{Graph, Manifest, catalog, parse};

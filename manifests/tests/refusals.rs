@@ -1,4 +1,5 @@
 //! Every way in which a manifest is refused or warned about: its code, its place, what is said and what to do.
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 

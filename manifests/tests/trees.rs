@@ -1,4 +1,5 @@
 //! Promises that hold for every tree: over random ones, what must be true of orders, parts and drawings.
+#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
