@@ -1,6 +1,6 @@
 //! Manifests: the trees of machines that operators write down, schema version 2.
 //!
-//! Pure: [`parse`] makes a [`model::Manifest`] of text or says everything that is wrong with it, each with its place;
+//! Pure: [`parse()`] makes a [`model::Manifest`] of text or says everything that is wrong with it, each with its place;
 //! [`graph::Graph`] knows who carries whom, in which order nodes are created and destroyed, and cuts subtrees and levels
 //! out; [`draw`] shows a manifest; [`catalog`] holds the built-in ones. [`yaml`] and [`diagnostic`] know nothing of
 //! manifests: whoever reads a file that people write reads it with them. No files, clock or network are known here.
