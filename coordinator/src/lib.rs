@@ -2,11 +2,13 @@
 //! answers its command line over a unix socket.
 //!
 //! Its command line is in the binary and in `cli` and `show`; everything that lasts is here: `daemon` serves, `runs`
-//! decides about verbs, `lower` makes orders of manifests, `site` is the operator's configuration, [`store`] the record.
+//! decides about verbs, [`lower`] makes orders of manifests, [`site`] is the operator's configuration, [`store`] the record.
 //! [`api`] is what the two sides say to each other, [`documents`] what programs read, [`client`] finds or starts a daemon.
 
 pub mod api;
 pub mod client;
 pub mod documents;
+pub mod lower;
 pub mod settings;
+pub mod site;
 pub mod store;

@@ -42,11 +42,13 @@ impl Site {
         })?;
         let posture = &spec.access.posture;
         let security = self.postures.get(posture).ok_or_else(|| {
-            Fault::new(Code::PostureNotFound, format!("spec {name} names the posture {posture}, which the site has not"))
-                .hint(one_of("postures", self.postures.keys()))
+            Fault::new(
+                Code::PostureNotFound,
+                format!("spec {name} names the posture {posture}, which the site has not"),
+            )
+            .hint(one_of("postures", self.postures.keys()))
         })?;
-        let mut config: BTreeMap<&str, &Value> =
-            spec.config.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let mut config: BTreeMap<&str, &Value> = spec.config.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let timezone = self.defaults.timezone.as_deref().map(Value::from);
         if let Some(timezone) = &timezone {
             config.entry("timezone").or_insert(timezone);

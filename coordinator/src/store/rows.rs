@@ -1,7 +1,7 @@
 //! What is kept of a run and of a tree.
 
-use homestak_protocol::ids::{Generation, RunId, Vmid};
-use homestak_protocol::name::{HostName, ManifestName, NodeName, SiteName};
+use homestak_protocol::ids::{Generation, RunId};
+use homestak_protocol::name::{HostName, ManifestName, SiteName};
 use homestak_protocol::order::{Machine, NodeKind};
 use homestak_protocol::path::NodePath;
 use serde::{Deserialize, Serialize};
@@ -116,16 +116,10 @@ pub struct TreeRow {
 /// A node as it was ordered: what a later plan is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedNode {
-    /// Its name.
-    pub name: NodeName,
     /// Its place.
     pub path: NodePath,
     /// What it is.
     pub kind: NodeKind,
-    /// The name of the node that carries it.
-    pub parent: Option<NodeName>,
-    /// Its id on its host, where it is settled before the machine is made.
-    pub vmid: Option<Vmid>,
     /// Its machine.
     pub machine: Machine,
     /// Its spec.
@@ -134,4 +128,6 @@ pub struct PlannedNode {
     pub spec_digest: Option<String>,
     /// Whether it fetches its spec.
     pub pull: bool,
+    /// Whether the manifest no longer names it.
+    pub orphaned: bool,
 }
