@@ -8,8 +8,15 @@ use bincode::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::frame::{MAX_FRAME, MAX_FRAME_UNPROVEN};
+
 /// What a decode may allocate, whatever lengths the bytes claim: the largest frame, since text and bytes are copied once.
-const DECODE_LIMIT: usize = crate::frame::MAX_FRAME;
+const LIMIT: usize = MAX_FRAME;
+
+/// The same for what fits into a frame of a peer that has not proved who it is, where a text that is claimed but not there
+/// would cost most. Sixteen times its bytes, so that nothing honest is refused: the widest integer counts as sixteen bytes
+/// and may have been written as one.
+const LIMIT_SMALL: usize = 16 * MAX_FRAME_UNPROVEN;
 
 /// Why bytes are not the value that was wanted.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +39,12 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Decodes a value that takes up all of the bytes.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let limited = config::standard().with_limit::<DECODE_LIMIT>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, limited).map_err(CodecError::Decode)?;
+    let read = if bytes.len() <= MAX_FRAME_UNPROVEN {
+        bincode::serde::decode_from_slice(bytes, config::standard().with_limit::<LIMIT_SMALL>())
+    } else {
+        bincode::serde::decode_from_slice(bytes, config::standard().with_limit::<LIMIT>())
+    };
+    let (value, used) = read.map_err(CodecError::Decode)?;
     match bytes.len() - used {
         0 => Ok(value),
         left => Err(CodecError::Trailing(left)),
