@@ -9,6 +9,7 @@ pub mod api;
 pub mod client;
 pub mod documents;
 pub mod lower;
+pub mod manifest;
 pub mod settings;
 pub mod site;
 pub mod store;
