@@ -8,4 +8,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod operator;
 pub mod runtime;
+pub mod tls;
+pub mod transport;
+pub mod trust;
 pub mod world;
