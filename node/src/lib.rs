@@ -3,6 +3,7 @@
 
 pub mod core;
 pub mod crash;
+pub mod https;
 pub mod journal;
 pub mod lifecycle;
 pub mod link;

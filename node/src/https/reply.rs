@@ -1,0 +1,69 @@
+//! Errors as the endpoint says them: `{"error":{"code":"E…","message":"…"}}` with the status that belongs to the code.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use homestak_protocol::fault::Code;
+use serde_json::json;
+
+/// The codes that the endpoint answers with: those of [`Code`] that have an HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// E100: unknown endpoint or path.
+    UnknownEndpoint,
+    /// E200: spec, repo or file not found.
+    NotFound,
+    /// E201: posture not found.
+    PostureNotFound,
+    /// E202: SSH key not found.
+    KeyNotFound,
+    /// E300: token missing, malformed or of another version.
+    TokenMalformed,
+    /// E301: signature or identity wrong, or expired.
+    TokenRefused,
+    /// E302: token used up or revoked.
+    TokenSpent,
+    /// E400: a spec fails its schema.
+    SpecInvalid,
+    /// E429: too many requests.
+    TooMany,
+    /// E500: internal. Its message never tells an internal detail.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The stable code.
+    pub const fn code(self) -> Code {
+        match self {
+            ErrorCode::UnknownEndpoint => Code::UnknownEndpoint,
+            ErrorCode::NotFound => Code::NotFound,
+            ErrorCode::PostureNotFound => Code::PostureNotFound,
+            ErrorCode::KeyNotFound => Code::KeyNotFound,
+            ErrorCode::TokenMalformed => Code::TokenMalformed,
+            ErrorCode::TokenRefused => Code::TokenRefused,
+            ErrorCode::TokenSpent => Code::TokenSpent,
+            ErrorCode::SpecInvalid => Code::SpecInvalid,
+            ErrorCode::TooMany => Code::TooMany,
+            ErrorCode::Internal => Code::Internal,
+        }
+    }
+
+    /// The status that goes with it.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            ErrorCode::UnknownEndpoint | ErrorCode::TokenMalformed => StatusCode::BAD_REQUEST,
+            ErrorCode::NotFound | ErrorCode::PostureNotFound | ErrorCode::KeyNotFound => StatusCode::NOT_FOUND,
+            ErrorCode::TokenRefused => StatusCode::UNAUTHORIZED,
+            ErrorCode::TokenSpent => StatusCode::FORBIDDEN,
+            ErrorCode::SpecInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error as an answer.
+pub fn error(code: ErrorCode, message: &str) -> Response {
+    let body = json!({ "error": { "code": code.code().as_str(), "message": message } });
+    (code.status(), Json(body)).into_response()
+}
