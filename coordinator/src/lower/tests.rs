@@ -1,3 +1,5 @@
+//! What lowering and plans promise, on the catalogue, the demo site and small manifests.
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,3 +1,5 @@
+//! What the store promises, on a real file.
+
 use homestak_node::core::record::{Record as CoreRecord, TreeState};
 use homestak_protocol::event::{Change, Entry, Event, Origin, Scope, Settled};
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId, Seq};
