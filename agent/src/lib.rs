@@ -1,5 +1,8 @@
 //! x
+pub mod failure;
 pub mod files;
 pub mod process;
+pub mod provider;
 pub(crate) mod readiness;
+pub mod settings;
 pub mod state;

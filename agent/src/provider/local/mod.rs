@@ -1,0 +1,3 @@
+//! x
+mod claims;
+pub mod record;
