@@ -82,7 +82,7 @@ pub struct Failure {
     pub exit: Exit,
     code: String,
     message: String,
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     hint: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -96,7 +96,7 @@ impl Failure {
     /// Adds where.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 
@@ -151,7 +151,7 @@ impl Diagnostic for Failure {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.place.as_ref().map(|place| place as &dyn SourceCode)
+        self.place.as_deref().map(|place| place as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {

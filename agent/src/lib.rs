@@ -1,4 +1,6 @@
 //! x
+pub mod config;
+pub mod facts;
 pub mod failure;
 pub mod files;
 pub mod process;
@@ -6,3 +8,4 @@ pub mod provider;
 pub(crate) mod readiness;
 pub mod settings;
 pub mod state;
+pub mod world;
