@@ -9,6 +9,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod operator;
 pub mod runtime;
+pub mod telemetry;
 pub mod tls;
 pub mod transport;
 pub mod trust;
