@@ -1,4 +1,7 @@
-//! x
+//! The agent: one on every machine of a tree. It makes the machines below its own, configures its own, and tells its parent.
+//!
+//! Its command line is in `cli`; everything that lasts is here.
+
 pub mod config;
 pub mod facts;
 pub mod failure;
