@@ -66,7 +66,7 @@ bench: needs ## Measures, with what it replaces beside it
 
 # ---------------------------------------------------------------------------------------------------------------- fuzz
 
-FUZZ_TARGETS := frame message token
+FUZZ_TARGETS := frame message token manifest
 RUNS ?= 1000000
 
 .PHONY: fuzz-smoke
@@ -78,11 +78,13 @@ fuzz: FUZZ_LIMIT := -runs=$(RUNS)
 fuzz: $(FUZZ_TARGETS:%=fuzz-target-%) ## Runs each fuzz target RUNS times (a million)
 
 # libFuzzer's instrumentation is a compiler flag of the nightly channel; RUSTC_BOOTSTRAP lets the stable compiler take it.
+fuzz-target-%: SEEDS = fuzz/seeds/$*
+fuzz-target-manifest: SEEDS = fuzz/seeds/manifest manifests/catalog
 fuzz-target-%: needs
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version '^0.13'
 	mkdir -p fuzz/corpus/$*
 	echo "fuzz: $*"
-	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $* fuzz/corpus/$* fuzz/seeds/$* -- \
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $* fuzz/corpus/$* $(SEEDS) -- \
 		$(FUZZ_LIMIT) -timeout=5 -malloc_limit_mb=64 -verbosity=0 -print_funcs=0 -print_final_stats=1 2>&1 \
 		| { grep -vE "# Uses:|Recommended|recommended" || true; }
 
