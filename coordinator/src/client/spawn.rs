@@ -36,8 +36,8 @@ pub(super) async fn spawn(settings: &Settings, mode: Mode) -> Result<Greeting, R
     let program = std::env::current_exe()
         .map_err(|source| unreachable(format!("this program cannot be found again: {source}")))?;
     let mut child = Command::new(&program)
-        .args(settings.flags())
         .args(["server", "run", "--mode", mode.as_str()])
+        .args(settings.flags())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

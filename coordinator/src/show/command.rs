@@ -1,0 +1,64 @@
+//! Commands that are proposed to people, ready to be pasted.
+
+use homestak_coord::settings::{Settings, SiteChoice};
+
+/// Writes commands that reach the same daemon and site as the one that proposes them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Commands {
+    flags: Vec<String>,
+}
+
+impl Commands {
+    /// With the flags that were given; what the environment says, it says to the next command too.
+    pub(crate) fn new(settings: &Settings, state_flag: bool, site_flag: bool) -> Self {
+        let mut flags = Vec::new();
+        if state_flag {
+            flags.extend(["--state-dir".to_owned(), settings.state_dir.display().to_string()]);
+        }
+        if let (true, SiteChoice::Folder(path)) = (site_flag, &settings.site) {
+            flags.extend(["--site".to_owned(), path.display().to_string()]);
+        }
+        Self { flags }
+    }
+
+    /// `homestak-coord …`.
+    pub(crate) fn line(&self, words: &[&str]) -> String {
+        let words = words.iter().copied().chain(self.flags.iter().map(String::as_str));
+        std::iter::once("homestak-coord".to_owned()).chain(words.map(quote)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// `homestak-coord VERB MANIFEST [-H HOST]`.
+    pub(crate) fn on_tree(&self, verb: &str, manifest: &str, host: &str) -> String {
+        if host == "local" { self.line(&[verb, manifest]) } else { self.line(&[verb, manifest, "-H", host]) }
+    }
+}
+
+/// A word as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Lines of a command and what it is for, the second column aligned.
+pub(crate) fn listed(commands: &[(String, &str)]) -> Vec<String> {
+    let longest = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    commands.iter().map(|(command, what)| format!("  {command:longest$}   {what}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proposed_command_reaches_the_same_daemon() {
+        let plain = Commands::default();
+        assert_eq!(plain.on_tree("status", "n2", "local"), "homestak-coord status n2");
+        assert_eq!(plain.on_tree("status", "n2", "father"), "homestak-coord status n2 -H father");
+        let elsewhere = Commands { flags: vec!["--state-dir".into(), "/tmp/it's here".into()] };
+        assert_eq!(elsewhere.line(&["runs"]), r"homestak-coord runs --state-dir '/tmp/it'\''s here'");
+    }
+}

@@ -1,0 +1,78 @@
+//! Nodes as a table in the shape of their tree: for results, states and plans.
+
+use homestak_coord::documents::NodeDocument;
+use homestak_protocol::event::Action;
+
+use super::style::{Style, Tone};
+use super::table::{self, Cell, Column};
+use super::{elapsed, mark, outline};
+
+/// How nodes stand, or what became of them.
+pub(crate) fn states(nodes: &[NodeDocument], room: Option<usize>, style: Style) -> Vec<String> {
+    const COLUMNS: [Column; 9] = [
+        Column::always("NODE"),
+        Column::rank("TYPE", 1),
+        Column::always("STATUS"),
+        Column::rank("ACTION", 2),
+        Column::rank("ID", 4),
+        Column::rank("ADDRESS", 5),
+        Column::rank("AGENT", 6),
+        Column::rank("TIME", 3).right(),
+        Column::rank("", 7),
+    ];
+    let row = |node: &NodeDocument, lead: String| -> Vec<Cell> {
+        let tone = mark::tone(node.status);
+        let exists = !node.status.is_gone() && node.destroyed != Some(true);
+        vec![
+            format!("{} {lead}{}", mark::mark(node.status, style, 0), node.name).into(),
+            node.kind.as_str().into(),
+            Cell::toned(node.status.as_str(), tone),
+            if node.action == Action::None { Cell::default() } else { node.action.as_str().into() },
+            node.vm_id.filter(|_| exists).map(|id| id.to_string()).unwrap_or_default().into(),
+            node.ip.clone().filter(|_| exists).unwrap_or_default().into(),
+            agent(node),
+            node.duration.map(elapsed::seconds).unwrap_or_default().into(),
+            if node.destroyed == Some(true) { "destroyed after that".into() } else { Cell::default() },
+        ]
+    };
+    table::lines(&COLUMNS, &rows(nodes, style, row), room, style)
+}
+
+/// What would be done to nodes.
+pub(crate) fn plan(nodes: &[NodeDocument], room: Option<usize>, style: Style) -> Vec<String> {
+    const COLUMNS: [Column; 6] = [
+        Column::always("NODE"),
+        Column::always("ACTION"),
+        Column::rank("TYPE", 1),
+        Column::rank("ID", 2),
+        Column::rank("ADDRESS", 3),
+        Column::rank("", 4),
+    ];
+    let row = |node: &NodeDocument, lead: String| -> Vec<Cell> {
+        let (mark, tone) = mark::action_mark(node.action, style);
+        let known = node.known_after.as_ref().map(|path| format!("known after {path}"));
+        vec![
+            format!("{mark} {lead}{}", node.name).into(),
+            Cell::toned(node.action.as_str(), tone),
+            node.kind.as_str().into(),
+            node.vm_id.map(|id| id.to_string()).unwrap_or_default().into(),
+            node.ip.clone().unwrap_or_default().into(),
+            node.reason.clone().or(known).unwrap_or_default().into(),
+        ]
+    };
+    table::lines(&COLUMNS, &rows(nodes, style, row), room, style)
+}
+
+fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String) -> Vec<Cell>) -> Vec<Vec<Cell>> {
+    let places = outline::places(nodes);
+    places.iter().filter_map(|place| Some(row(nodes.get(place.index)?, place.lead(style)))).collect()
+}
+
+fn agent(node: &NodeDocument) -> Cell {
+    match (node.connected, &node.last_seen) {
+        (Some(true), _) => "connected".into(),
+        (Some(false), Some(seen)) => Cell::toned(format!("silent since {seen}"), Tone::Warn),
+        (Some(false), None) => Cell::toned("never seen", Tone::Warn),
+        (None, _) => Cell::default(),
+    }
+}
