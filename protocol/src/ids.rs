@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! hex128 {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -58,8 +58,9 @@ hex128!(
     "SiteId"
 );
 
-/// A run: one verb on one tree. Shown to people, so it is short: 12 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A run: one verb on one tree. Shown to people, so it is short: 12 lower-case hex digits; in JSON too, where a number of
+/// this size may lose its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(u64);
 
 impl RunId {
@@ -84,6 +85,22 @@ impl fmt::Display for RunId {
 impl fmt::Debug for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RunId({self})")
+    }
+}
+
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return u64::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("a run's id has 12 hex digits"))
     }
 }
 
@@ -160,5 +177,22 @@ impl From<Vmid> for u32 {
 impl fmt::Display for Vmid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn a_run_is_text_for_people_and_a_number_on_the_wire() {
+        let run = RunId::parse("3f9c21d04b7e").unwrap();
+        assert_eq!(serde_json::to_string(&run).unwrap(), "\"3f9c21d04b7e\"");
+        assert_eq!(serde_json::from_str::<RunId>("\"3f9c21d04b7e\"").unwrap(), run);
+        assert!(serde_json::from_str::<RunId>("\"3f9c\"").is_err());
+        let bytes = codec::encode(&run).unwrap();
+        assert_eq!(bytes, codec::encode(&0x3f9c_21d0_4b7e_u64).unwrap());
+        assert_eq!(codec::decode::<RunId>(&bytes).unwrap(), run);
     }
 }
