@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use homestak_manifests::diagnostic::Severity;
+use homestak_manifests::diagnostic::{Report, Severity, Source};
 use homestak_manifests::{Diagnostic, Graph, Manifest, catalog, draw, parse};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::name::{HostName, ManifestName};
@@ -164,8 +164,12 @@ fn unknown(site: &Site, name: &str) -> Refusal {
     names.extend(catalog::ENTRIES.iter().map(|entry| entry.name.to_owned()));
     names.sort();
     names.dedup();
-    let fault = Fault::new(Code::NotFound, format!("there is no manifest called {name:?}"))
-        .hint(format!("there are {}; a file is named by its path, such as ./{name}.yaml", names.join(", ")));
+    let near = Report::new(Source::new("", "")).nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+    let hint = match near {
+        Some(near) => format!("did you mean {near}? `homestak-coord manifests list` shows all"),
+        None => format!("there are {}; a file is named by its path, such as ./{name}.yaml", names.join(", ")),
+    };
+    let fault = Fault::new(Code::NotFound, format!("there is no manifest called {name:?}")).hint(hint);
     Refusal::new(Exit::Configuration, &fault)
 }
 

@@ -281,7 +281,8 @@ fn broken(error: WireError) -> Refusal {
 }
 
 fn unreachable(message: impl Into<String>) -> Refusal {
-    Refusal::new(Exit::Unreachable, &Fault::new(Code::Unreachable, message))
+    let fault = Fault::new(Code::Unreachable, message).hint("`homestak-coord server status` says how the daemon is");
+    Refusal::new(Exit::Unreachable, &fault)
 }
 
 impl Refusal {
