@@ -5,6 +5,7 @@ use std::future::Future;
 use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::client::Client;
 use homestak_coord::settings::Settings;
+use homestak_coord::site::Site;
 use homestak_protocol::fault::{Code, Fault};
 
 use super::Outcome;
@@ -50,6 +51,11 @@ impl Context {
                 quiet: globals.quiet,
             }),
         }
+    }
+
+    /// The site, for what needs no daemon.
+    pub(super) fn site(&self) -> Result<Site, Refusal> {
+        Site::open(&self.settings.site).map_err(|fault| Refusal::new(Exit::Configuration, &fault))
     }
 
     /// Runs a command that waits for sockets.

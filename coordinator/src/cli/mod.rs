@@ -8,7 +8,6 @@ mod completions;
 mod context;
 mod destroy;
 mod follow;
-mod library;
 mod logs;
 mod manifests;
 mod plan;

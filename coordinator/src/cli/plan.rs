@@ -39,11 +39,13 @@ fn tell(context: &Context, plans: RunVerb, given: &RunArgs, asked: Result<(Exit,
             exit
         }
         Err(refusal) => {
+            let source = given.source.source();
+            let refusal = source.explain(refusal);
             printer.problem(&refusal);
             printer.document(&PlanDocument {
                 verb: "plan".into(),
                 plans,
-                manifest: given.source.source().label(),
+                manifest: source.label(),
                 host: given.host.to_string(),
                 nodes: Vec::new(),
                 changes: 0,

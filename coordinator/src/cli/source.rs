@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use homestak_coord::api::{Exit, ManifestSource, Refusal};
-use homestak_coord::documents::{DiagnosticDocument, ErrorDocument, ExcerptDocument};
-use homestak_manifests::{Diagnostic, yaml};
+use homestak_coord::documents::{DiagnosticDocument, ErrorDocument};
+use homestak_coord::manifest;
+use homestak_manifests::yaml;
 use homestak_protocol::fault::{Code, Fault};
 
 use super::args::Source;
@@ -32,6 +33,17 @@ impl Source {
         }
     }
 
+    /// The same refusal, with the remedy that only this side knows: a name may have been meant as a file.
+    pub(super) fn explain(&self, mut refusal: Refusal) -> Refusal {
+        if let Source::Name(name) = self
+            && refusal.error.code == Code::NotFound.as_str()
+            && Path::new(name).is_file()
+        {
+            refusal.error.hint = Some(format!("there is a file of that name here: write ./{name}"));
+        }
+        refusal
+    }
+
     /// What is sent.
     pub(super) fn read(&self) -> Result<ManifestSource, Refusal> {
         match self {
@@ -42,7 +54,7 @@ impl Source {
                 let file = std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
                 let problem = match yaml::text(&file, &bytes) {
                     Ok(text) => return Ok(ManifestSource::Text { text: text.to_owned(), file }),
-                    Err(problem) => document(&problem),
+                    Err(problem) => manifest::document(&problem),
                 };
                 if bytes.len() > yaml::MAX_BYTES {
                     // Nobody has counted the rest.
@@ -52,24 +64,6 @@ impl Source {
                 Err(unusable(&file, problem))
             }
         }
-    }
-}
-
-/// A problem of a file as programs read it.
-pub(super) fn document(problem: &Diagnostic) -> DiagnosticDocument {
-    DiagnosticDocument {
-        code: problem.code.to_owned(),
-        severity: if problem.is_error() { "error" } else { "warning" }.to_owned(),
-        message: problem.message.clone(),
-        file: problem.file.clone(),
-        line: problem.line,
-        column: problem.column,
-        hint: problem.hint.clone(),
-        source: problem.source.as_ref().map(|excerpt| ExcerptDocument {
-            text: excerpt.text.clone(),
-            before: excerpt.before,
-            width: excerpt.width,
-        }),
     }
 }
 

@@ -69,8 +69,9 @@ pub(super) async fn start(context: &Context, verb: RunVerb, request: RunRequest)
 /// Tells of a refusal in the document of the verb.
 pub(super) fn told(context: &Context, verb: RunVerb, given: &RunArgs, outcome: Outcome) -> Outcome {
     outcome.or_else(|refusal| {
+        let source = given.source.source();
+        let (manifest, refusal) = (source.label(), source.explain(refusal));
         context.printer.problem(&refusal);
-        let manifest = given.source.source().label();
         context.printer.document(&RunDocument::refused(verb, &manifest, given.host.as_str(), *refusal.error));
         Ok(refusal.exit)
     })

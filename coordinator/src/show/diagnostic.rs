@@ -3,6 +3,7 @@
 use homestak_coord::api::Refusal;
 use homestak_coord::documents::{DiagnosticDocument, ErrorDocument};
 
+use super::count;
 use super::style::{Style, Tone, cut, one_line, printable, width, wrap};
 
 /// The narrowest in which text is broken into lines.
@@ -15,7 +16,14 @@ pub(crate) fn refusal(refusal: &Refusal, columns: usize, style: Style) -> Vec<St
         lines.extend(diagnostic(problem, columns, style));
         lines.push(String::new());
     }
-    lines.extend(error(&refusal.error, columns, style));
+    match refusal.diagnostics.iter().find(|problem| problem.code == refusal.error.code) {
+        // The error repeats the first of them.
+        Some(problem) => {
+            let count = refusal.diagnostics.iter().filter(|problem| problem.severity == "error").count();
+            lines.push(format!("{} cannot be used: {}", one_line(&problem.file), count::of(count, "error")));
+        }
+        None => lines.extend(error(&refusal.error, columns, style)),
+    }
     lines
 }
 

@@ -1,9 +1,15 @@
 //! What users meet when they type: the real binary, its exit codes, what it writes to stdout and to stderr.
 //!
-//! Only what needs no daemon is here; runs of whole trees are end-to-end tests.
+//! The daemon here is one that says what a test tells it to; runs of whole trees are end-to-end tests.
 
+#![cfg(test)]
+
+mod daemon;
 mod help;
 mod manifests;
 mod program;
+mod runs;
+mod tree;
+mod trouble;
 mod usage;
 mod validate;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -28,6 +29,11 @@ impl Place {
     /// Writes a file into it.
     pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) {
         fs::write(self.folder.path().join(name), contents).unwrap();
+    }
+
+    /// A path in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The program, to be called with these words.
@@ -62,7 +68,7 @@ impl Told {
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exit: {}\n", self.code)?;
+        writeln!(f, "exit: {}", self.code)?;
         write!(f, "--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
     }
 }
