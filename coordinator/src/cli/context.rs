@@ -6,6 +6,7 @@ use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::client::Client;
 use homestak_coord::settings::Settings;
 use homestak_coord::site::Site;
+use homestak_node::telemetry::{self, Format, Verbosity};
 use homestak_protocol::fault::{Code, Fault};
 
 use super::Outcome;
@@ -24,10 +25,8 @@ pub(super) struct Context {
     pub(super) commands: Commands,
     /// How much is logged.
     pub(super) verbose: u8,
-    /// How log lines are written.
-    pub(super) log_format: LogFormat,
-    /// Whether log lines are not wanted.
-    pub(super) quiet: bool,
+    log_format: LogFormat,
+    quiet: bool,
 }
 
 /// The printer that the flags ask for.
@@ -51,6 +50,15 @@ impl Context {
                 quiet: globals.quiet,
             }),
         }
+    }
+
+    /// Begins to log, as the flags say on top of what is usual.
+    pub(super) fn begin_logging(&self, usual: Verbosity) {
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        telemetry::begin(usual.with_flags(self.quiet, self.verbose), format);
     }
 
     /// The site, for what needs no daemon.

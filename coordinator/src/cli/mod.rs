@@ -25,8 +25,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use homestak_coord::api::{Exit, Refusal};
+use homestak_node::telemetry::Verbosity;
 
-use self::args::{Agents, AgentsCommand, Cli, Command, Manifest, Manifests, Server};
+use self::args::{Agents, AgentsCommand, Cli, Command, Manifest, Manifests, Server, Start};
 use self::context::Context;
 
 /// What a command comes to: an exit code, or a refusal that it has not told anybody about yet.
@@ -45,6 +46,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Ok(context) => context,
         Err((printer, refusal)) => return usage::finish(&printer, Err(refusal)),
     };
+    context.begin_logging(match &cli.command {
+        Command::Server(Server::Run(_) | Server::Start(Start { foreground: true, .. })) => Verbosity::Usual,
+        _ => Verbosity::Warnings,
+    });
     let outcome = match cli.command {
         Command::Completions(given) => completions::print(&context, given.shell),
         Command::Validate(given) | Command::Manifest(Manifest::Validate(given)) => validate::run(&context, &given),

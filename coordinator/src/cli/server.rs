@@ -156,10 +156,9 @@ fn written(context: &Context, backup: &BackupDocument, what: &str) {
 /// `server restore`.
 pub(super) async fn restore(context: &Context, given: &Restore) -> Outcome {
     let _ = (context, given);
-    Ok(Exit::Failed)
+    Err(Refusal::new(Exit::Failed, &Fault::new(Code::Internal, "a backup cannot be restored yet")))
 }
 
-async fn serve(context: &Context, settings: Settings, mode: Mode) -> Outcome {
-    let _ = (context, settings, mode);
-    Ok(Exit::Failed)
+async fn serve(_: &Context, _: Settings, _: Mode) -> Outcome {
+    Err(Refusal::new(Exit::Failed, &Fault::new(Code::Internal, "the daemon cannot run yet")))
 }
