@@ -3,15 +3,24 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
+};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::limits::{CONNECTION_WINDOW, MAX_STREAMS_DOWN, MAX_STREAMS_UP, MAX_UNPROVEN, STREAM_WINDOW, Timing};
 use crate::trust::TrustError;
 
 /// First packets of connections that wait to be looked at, in bytes: a ClientHello with room to spare.
 const INCOMING_BUFFER: u64 = 16 * 1024;
+
+/// Bytes of a connection id, as many as quinn's own have.
+const CONNECTION_ID: usize = 8;
 
 fn transport(timing: &Timing, streams: u32) -> TransportConfig {
     let mut config = TransportConfig::default();
@@ -48,12 +57,38 @@ pub(super) fn client(tls: rustls::ClientConfig, timing: &Timing) -> Result<Clien
     Ok(config)
 }
 
-/// An endpoint on this socket.
-pub(super) fn endpoint(socket: UdpSocket, server: Option<ServerConfig>) -> io::Result<Endpoint> {
-    Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))
+/// A hub's endpoint on this socket.
+///
+/// `lasting` is the same in every process of one hub: with it, one that was killed and runs again tells its children by
+/// stateless resets (RFC 9000, 10.3) that their connections are gone, so that they need not wait for the idle timeout.
+pub(super) fn listener(socket: UdpSocket, server: ServerConfig, lasting: &[u8; 32]) -> io::Result<Endpoint> {
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, lasting)));
+    config.cid_generator(|| Box::new(AnyId));
+    Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+}
+
+/// Connection ids that any process of a hub takes for its hub's: quinn's own are marked by the process that made them, and
+/// packets with others' are not answered. There is a limit on how many resets quinn sends a second.
+struct AnyId;
+
+impl ConnectionIdGenerator for AnyId {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CONNECTION_ID];
+        // Without chance there is no handshake either.
+        let _ = SystemRandom::new().fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An endpoint that only dials, from this address.
 pub(super) fn dialler(from: SocketAddr) -> io::Result<Endpoint> {
-    endpoint(UdpSocket::bind(from)?, None)
+    Endpoint::new(EndpointConfig::default(), None, UdpSocket::bind(from)?, Arc::new(TokioRuntime))
 }

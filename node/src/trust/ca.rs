@@ -37,6 +37,9 @@ pub const CHILD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a hub's own certificate lives; it is made anew at each start and at two thirds of this.
 pub const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// What the key for stateless resets is derived by.
+const RESET_LABEL: &str = "homestak reset 1";
+
 /// Uncompressed point of a P-256 public key.
 const POINT: usize = 65;
 
@@ -98,6 +101,11 @@ impl Ca {
     /// A key for sealing the records of a process that has no identity of its own: the coordinator.
     pub fn journal_key(&self) -> Zeroizing<[u8; 32]> {
         self.key.derive(super::identity::JOURNAL_LABEL)
+    }
+
+    /// A key for telling children of a process that was killed that their connections are gone.
+    pub(crate) fn reset_key(&self) -> Zeroizing<[u8; 32]> {
+        self.key.derive(RESET_LABEL)
     }
 
     /// Signs a certificate to serve with, for [`HUB_NAME`] and these addresses and names besides.

@@ -97,7 +97,7 @@ impl Hub {
         let HubOptions { socket, software, addresses, lifetime, timing } = options;
         let bound = socket.local_addr()?;
         let tls = tls::hub(&ca, &addresses.names(bound))?;
-        let endpoint = quic::endpoint(socket, Some(quic::server(tls, &timing)?))?;
+        let endpoint = quic::listener(socket, quic::server(tls, &timing)?, &ca.reset_key())?;
         let (unproven, last_link) = (Unproven::default(), AtomicU64::new(0));
         let shared = Shared { ca, events, software, addresses, bound, lifetime, timing, unproven, last_link };
         Ok(Self { endpoint, shared: Arc::new(shared) })
