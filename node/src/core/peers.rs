@@ -41,6 +41,10 @@ impl Core {
             Some(peer) if peer.key.is_some_and(|bound| bound != key) => {
                 Err(Fault::new(Code::TokenSpent, "another key has shown this token before").at(&peer.path))
             }
+            // A captured machine that has got hold of a sibling's token before the sibling showed it.
+            Some(peer) if self.peers.values().any(|other| other.path != peer.path && other.key == Some(key)) => {
+                Err(Fault::new(Code::Identity, "the key that shows this token is another machine's").at(&peer.path))
+            }
             Some(peer) => {
                 let grant = Grant { path: peer.path.clone(), incarnation: peer.incarnation };
                 if peer.key.is_none() {
@@ -224,4 +228,43 @@ fn revoked(path: &NodePath) -> Fault {
 
 fn unknown(path: &NodePath) -> Fault {
     Fault::new(Code::Identity, format!("no machine at {path} has this key")).at(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use homestak_protocol::ids::JournalId;
+
+    use super::*;
+    use crate::core::record::Image;
+    use crate::core::step::{Input, Local};
+
+    fn enrol(core: &mut Core, token: &str, key: u8) -> Result<Grant, Fault> {
+        let now = Moment { wall_ms: 0, random: u128::from(key) };
+        let (token, key) = (Secret::new(token.into()), KeyId([key; 32]));
+        let output = core.step(now, Input::Enrol { ticket: Ticket(1), token, key });
+        let answers = output.effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer { answer: Answer::Grant(grant), .. } => Some(grant),
+            _ => None,
+        });
+        answers.unwrap()
+    }
+
+    #[test]
+    fn a_token_is_good_for_the_first_key_and_never_for_a_siblings() {
+        let mut core = Core::restore(NodePath::coordinator(), true, JournalId::from_bits(1), Image::default()).unwrap();
+        for (n, host) in ["one", "two"].into_iter().enumerate() {
+            let ask = Local::Expect {
+                host: NodePath::parse(host).unwrap(),
+                token: Secret::new(format!("token of {host}")),
+                replace: false,
+            };
+            core.step(Moment { wall_ms: 0, random: n as u128 }, Input::Local { ticket: Ticket(0), ask });
+        }
+        assert_eq!(enrol(&mut core, "token of one", 1).unwrap().path.as_str(), "one");
+        assert_eq!(enrol(&mut core, "token of one", 1).unwrap().path.as_str(), "one", "its answer may have been lost");
+        assert_eq!(enrol(&mut core, "token of one", 2).unwrap_err().code, Code::TokenSpent);
+        assert_eq!(enrol(&mut core, "token of two", 1).unwrap_err().code, Code::Identity);
+        assert_eq!(enrol(&mut core, "token of two", 2).unwrap().path.as_str(), "two");
+        assert_eq!(enrol(&mut core, "token of three", 3).unwrap_err().code, Code::TokenRefused);
+    }
 }
