@@ -97,7 +97,9 @@ impl Serialize for RunId {
 impl<'de> Deserialize<'de> for RunId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if !deserializer.is_human_readable() {
-            return u64::deserialize(deserializer).map(Self);
+            let bits = u64::deserialize(deserializer)?;
+            let run = Self::from_bits(bits);
+            return if run.0 == bits { Ok(run) } else { Err(de::Error::custom("a run's id has 48 bits")) };
         }
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("a run's id has 12 hex digits"))
@@ -194,5 +196,6 @@ mod tests {
         let bytes = codec::encode(&run).unwrap();
         assert_eq!(bytes, codec::encode(&0x3f9c_21d0_4b7e_u64).unwrap());
         assert_eq!(codec::decode::<RunId>(&bytes).unwrap(), run);
+        assert!(codec::decode::<RunId>(&codec::encode(&(1_u64 << 48)).unwrap()).is_err());
     }
 }
