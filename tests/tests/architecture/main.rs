@@ -88,6 +88,10 @@ fn a_source_that_breaks_a_rule_is_found() {
         ("protocol/src/x.rs", "use std::net::*;"),
         ("node/src/core/step.rs", "use tokio::time::Instant;"),
         ("node/src/operator/up.rs", "fn f() { std::env::var(\"X\"); }"),
+        // what runs
+        ("agent/src/run.rs", "use std::time::{Duration, Instant};"),
+        ("node/src/transport/x.rs", "fn f() { std::thread::sleep(d); }"),
+        ("node/src/transport/x.rs", "use std::time::SystemTime; fn f() { SystemTime::now(); }"),
         // all code
         ("agent/src/x.rs", "unsafe fn f() {}"),
         ("tests/tests/x.rs", "fn f() { unsafe { g() } }"),
@@ -124,6 +128,8 @@ fn a_source_that_keeps_the_rules_is_not_found() {
         ("protocol/src/x.rs", "const TEXT: &str = \"std::fs unsafe quinn\";"),
         ("manifests/src/yaml/build.rs", "use saphyr_parser::Event;"),
         ("protocol/tests/x.rs", "fn f() { std::fs::read(p); }"),
+        ("agent/src/run.rs", "use std::time::Duration; use tokio::time::Instant; fn f() { Instant::now(); }"),
+        ("node/src/trust/clock.rs", "use std::time::SystemTime; fn f() { SystemTime::now(); }"),
         ("tests/tests/x.rs", "use quinn::Endpoint; fn f() { rustls::ClientConfig::builder(); }"),
     ] {
         let source = Source::parse(path, &format!("//! A file.\n{text}\n")).unwrap();

@@ -27,6 +27,15 @@ const YAML: &[&str] = &[
     "manifests/benches/",
     "tests/",
 ];
+/// What runs, where time must be injectable: tokio's can be paused, the wall clock is asked in one place a crate.
+const RUNNING: &[&str] = &["node/src/", "agent/src/", "coordinator/src/"];
+const CLOCKS: &[&str] = &[
+    "node/src/trust/clock.rs",
+    "node/src/runtime/shell.rs",
+    "agent/src/config/mod.rs",
+    "agent/src/provider/local/trash.rs",
+    "coordinator/src/runs/clock.rs",
+];
 const TLS: &[&str] = &["node/src/tls", "tests/"];
 const STORE: &[&str] = &["coordinator/src/store", "tests/"];
 
@@ -47,6 +56,9 @@ const RULES: &[Rule] = &[
     only(&["unimplemented"], &[], "what is begun is finished"),
     only(&["dbg"], &[], "what is begun is finished"),
     only(&["ignore"], &[], "a test that cannot run says so, and does not hide"),
+    running(&["std", "time", "Instant"], &[], "tokio::time::Instant can be paused in tests"),
+    running(&["thread", "sleep"], &[], "wait for what is waited for"),
+    running(&["SystemTime", "now"], CLOCKS, "the wall clock is asked in few places"),
     pure(&["tokio"]),
     pure(&["tokio_util"]),
     pure(&["rustix"]),
@@ -69,6 +81,10 @@ const fn only(path: &'static [&'static str], except: &'static [&'static str], wh
 
 const fn pure(path: &'static [&'static str]) -> Rule {
     Rule { path, within: PURE, except: &[], why: "what decides has no runtime, clock, file or socket" }
+}
+
+const fn running(path: &'static [&'static str], except: &'static [&'static str], why: &'static str) -> Rule {
+    Rule { path, within: RUNNING, except, why }
 }
 
 /// Modules that have what is forbidden beside what is not: pure files name what they use of them, not the whole.
