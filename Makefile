@@ -32,9 +32,9 @@ demo: build ## Builds a tree of two levels on this machine and shows it
 demo-stop: ## Destroys what `make demo` built, stops its coordinator and removes its folder
 	@if [ ! -d "$(DEMO)" ]; then echo "No demo is running."; exit 0; fi
 	# every recorded tree, also those that were added by hand since
-	trees=$$($(COORD) status --json | { grep -o '"manifest":"[^"]*"' || true; } | cut -d'"' -f4 | sort -u)
+	trees=$$($(COORD) status --json | { grep -oE '"manifest": *"[^"]+"' || true; } | cut -d'"' -f4 | sort -u)
 	for tree in $$trees; do $(COORD) destroy "$$tree" --yes; done
-	$(COORD) server stop || true
+	$(COORD) server stop
 	state=0; $(COORD) server status >/dev/null 2>&1 || state=$$?
 	if [ "$$state" -ne 1 ]; then echo "The coordinator still runs; its log is in $(DEMO)." >&2; exit 1; fi
 	rm -rf "$(DEMO)"
