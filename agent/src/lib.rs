@@ -2,6 +2,7 @@
 //!
 //! Its command line is in `cli`; everything that lasts is here.
 
+pub mod cli;
 pub mod config;
 pub mod facts;
 pub mod failure;
@@ -9,6 +10,9 @@ pub mod files;
 pub mod process;
 pub mod provider;
 pub(crate) mod readiness;
+pub mod run;
 pub mod settings;
+pub mod socket;
+pub mod standing;
 pub mod state;
 pub mod world;

@@ -1,2 +1,7 @@
-//! .
-fn main() {}
+//! `homestak-agent`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homestak_agent::cli::main()
+}

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use homestak_node::trust::pin::CaPin;
 use homestak_protocol::name::HostName;
 use homestak_protocol::secret::Secret;
 use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{CaPin, ProviderKind, Servers};
+use super::{Pin, ProviderKind, Servers};
 use crate::failure::{Exit, Failure, Place, SETTINGS};
 use crate::files::{from_yaml, to_yaml};
 
@@ -29,7 +30,7 @@ pub struct AgentFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// The pin of its parent's CA, `sha256:<hex>`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "parsed")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "shown", deserialize_with = "pin")]
     pub ca: Option<CaPin>,
     /// The address that it listens on and dials from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,6 +74,17 @@ where
         }
     }
     deserializer.deserialize_str(Text(PhantomData))
+}
+
+fn pin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CaPin>, D::Error> {
+    parsed::<D, Pin>(deserializer).map(|pin| pin.map(|pin| pin.0))
+}
+
+fn shown<S: Serializer>(pin: &Option<CaPin>, serializer: S) -> Result<S::Ok, S::Error> {
+    match pin {
+        Some(pin) => serializer.collect_str(pin),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Every key that means something somewhere, and what it wants.

@@ -6,11 +6,12 @@ mod file;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use homestak_node::trust::pin::{CaPin, PinError};
 use homestak_protocol::name::HostName;
 use homestak_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -81,29 +82,6 @@ impl FromStr for ProviderKind {
     }
 }
 
-/// `sha256:` and 64 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(into = "String")]
-pub struct CaPin(String);
-
-impl CaPin {
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for CaPin {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hex = text.strip_prefix("sha256:").unwrap_or_default();
-        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(format!("`{text}` is no pin of a CA"));
-        }
-        Ok(Self(text.to_ascii_lowercase()))
-    }
-}
-
 /// A parent's addresses and names, `host:port` each.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(into = "String")]
@@ -129,12 +107,25 @@ impl FromStr for Servers {
     }
 }
 
+/// A pin, as texts give it.
+struct Pin(CaPin);
+
+impl FromStr for Pin {
+    type Err = PinError;
+    fn from_str(text: &str) -> Result<Self, PinError> {
+        CaPin::parse(text).map(Self)
+    }
+}
+
 /// `https://host:port` or less as `host:port`.
 fn server(part: &str) -> Result<String, String> {
     let rest = part.strip_prefix("https://").unwrap_or(part).trim_end_matches('/');
     let bad = || format!("`{part}` names no server");
     if rest.is_empty() || rest.contains(['/', '@', ' ']) {
         return Err(bad());
+    }
+    if let Ok(address) = rest.parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]:{DEFAULT_PORT}"));
     }
     // A colon inside the brackets of an IPv6 address begins no port.
     let after_host = rest.rfind(']').and_then(|end| rest.get(end..)).unwrap_or(rest);
@@ -144,12 +135,6 @@ fn server(part: &str) -> Result<String, String> {
             Ok(1..) => Ok(rest.to_owned()),
             _ => Err(bad()),
         },
-    }
-}
-
-impl From<CaPin> for String {
-    fn from(pin: CaPin) -> String {
-        pin.0
     }
 }
 
@@ -196,7 +181,7 @@ impl Settings {
             name: told.pick(flags.name.as_deref(), "name", file.name)?,
             servers: told.pick(flags.server.as_deref(), "server", file.server)?.unwrap_or_default(),
             token: told.pick::<String>(flags.token.as_deref(), "token", None)?.map(Secret::new).or(file.token),
-            ca: told.pick(flags.ca.as_deref(), "ca", file.ca)?,
+            ca: told.pick(flags.ca.as_deref(), "ca", file.ca.map(Pin))?.map(|pin| pin.0),
             bind: told.pick(flags.bind.as_deref(), "bind", file.bind)?,
             port: told.pick(flags.port.as_deref(), "port", file.port)?.unwrap_or(default_port),
             state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),

@@ -43,8 +43,9 @@ fn a_given_state_folder_has_a_port_of_its_own() {
 
 #[test]
 fn every_form_of_a_parents_address_is_understood_and_no_other() {
-    let good = "https://192.0.2.1:7,[2001:db8::1]:8, https://father.example/ ,https://[2001:db8::2]";
-    let expected = ["192.0.2.1:7", "[2001:db8::1]:8", "father.example:44443", "[2001:db8::2]:44443"];
+    let good = "https://192.0.2.1:7,[2001:db8::1]:8, https://father.example/ ,https://[2001:db8::2],2001:db8::3";
+    let expected =
+        ["192.0.2.1:7", "[2001:db8::1]:8", "father.example:44443", "[2001:db8::2]:44443", "[2001:db8::3]:44443"];
     assert_eq!(Servers::from_str(good).unwrap().as_slice(), expected);
     for bad in ["https://", "http://a:1", "a:0", "a:70000", "a:b", "user@a:1", "a b:1"] {
         assert!(Servers::from_str(bad).is_err(), "{bad}");

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use homestak_node::trust::pin::CaPin;
 use homestak_node::world::Boot;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::name::HostName;
@@ -89,7 +90,7 @@ pub(super) fn boot_text(folder: &Path, record: &Record, boot: &Boot) -> Result<S
         name: HostName::parse(record.path.name()).ok(),
         server: Some(Servers::new(boot.servers.clone())),
         token: Some(boot.token.clone()),
-        ca: Some(boot.ca.parse().map_err(internal)?),
+        ca: Some(CaPin::parse(&boot.ca).map_err(|error| internal(error.to_string()))?),
         bind: Some(record.ip.into()),
         port: Some(0),
         state_dir: Some(state_path(folder)),

@@ -1,0 +1,150 @@
+//! The command line: what may be asked, and where the answers go.
+//!
+//! Data goes to stdout, everything else to stderr. With `--json` stdout holds exactly one document, also on failure.
+
+mod ask;
+mod printer;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use homestak_node::telemetry::{self, Format, Verbosity};
+
+use self::printer::Printer;
+use crate::failure::{Exit, Failure, USAGE};
+use crate::run;
+use crate::settings::{Flags, Settings};
+
+const EXAMPLES: &str = "\
+Examples:
+  HOMESTAK_SERVER=https://192.0.2.1:44443 HOMESTAK_TOKEN=… HOMESTAK_CA=sha256:… homestak-agent run
+                                           join that parent, and stay
+  homestak-agent status                    how the agent on this machine stands
+  homestak-agent status --json | jq .trees
+  homestak-agent facts                     what this machine would tell its parent of itself";
+
+/// Makes the machines below this one, configures this one, and tells its parent
+#[derive(Debug, Parser)]
+#[command(name = "homestak-agent", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct Output {
+    /// Print one JSON document
+    #[arg(long, visible_alias = "json-output", global = true)]
+    json: bool,
+    /// Tell more; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Tell nothing
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For programs, one object a line
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Run the agent: enrol if need be, dial the parent, serve children
+    Run,
+    /// Enrol with the parent and end
+    Enrol,
+    /// Show how the agent in this state folder stands
+    Status,
+    /// Show what is known of this machine
+    Facts,
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // What is not understood may well have asked for JSON.
+    let wants_json = arguments.iter().any(|argument| argument == "--json" || argument == "--json-output");
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error, wants_json),
+    };
+    let usual = if matches!(cli.command, Command::Run) { Verbosity::Usual } else { Verbosity::Warnings };
+    let format = match cli.output.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    telemetry::begin(usual.with_flags(cli.output.quiet, cli.output.verbose), format);
+    let printer = Printer { json: cli.output.json };
+    match perform(&cli, &printer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            printer.failure(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn perform(cli: &Cli, printer: &Printer) -> Result<(), Failure> {
+    if let Command::Completions { shell } = cli.command {
+        return ask::completions(shell, &mut Cli::command(), printer);
+    }
+    let settings = Settings::settle(&cli.flags, |name| std::env::var_os(name))?;
+    match cli.command {
+        Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))),
+        Command::Enrol => block_on(ask::enrol(&settings, printer)),
+        Command::Status => block_on(ask::status(&settings, printer)),
+        Command::Facts | Command::Completions { .. } => ask::facts(&settings, printer),
+    }
+}
+
+/// One thread carries everything: an agent waits, mostly, and should be small meanwhile.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|error| Failure::machine("starting the runtime", error))?;
+    let result = runtime.block_on(work);
+    // What still waits for a disk does not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// How many calls may wait for the disk at once. Each is a thread; machines are made a few at a time.
+const BLOCKING_THREADS: usize = 4;
+
+/// What clap could not understand, or its answer to `--help` and `--version`.
+fn misunderstood(error: &clap::Error, wants_json: bool) -> ExitCode {
+    // Nobody reads what cannot be printed.
+    let _unheard = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if wants_json {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = Failure::new(Exit::Usage, USAGE, message, "homestak-agent --help");
+        Printer { json: true }.document(&failure.to_json());
+    }
+    ExitCode::from(Exit::Usage.code())
+}

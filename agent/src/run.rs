@@ -1,0 +1,280 @@
+//! The daemon: an agent from its start to its end.
+//!
+//! Tasks of its own, besides those of what it is made of (uplink, hub, core, provider): one answers on the status socket;
+//! in a machine of `local`, one waits for the machine's folder to go.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+
+use homestak_node::crash::Plan;
+use homestak_node::journal::file::FileJournal;
+use homestak_node::lifecycle::Lifecycle;
+use homestak_node::link::{HubEvent, MAILBOX};
+use homestak_node::runtime::{self, BootParts, BootSource};
+use homestak_node::transport::addresses::Addresses;
+use homestak_node::transport::hub::{Hub, HubOptions};
+use homestak_node::transport::limits::Timing;
+use homestak_node::transport::pair::bind_pair;
+use homestak_node::transport::uplink::{Uplink, UplinkOptions};
+use homestak_node::trust::ca::Ca;
+use homestak_node::trust::clock::Clock;
+use homestak_node::trust::identity::{Identity, Introduction};
+use homestak_node::{https, tls};
+use homestak_protocol::event::Phase;
+use homestak_protocol::path::NodePath;
+use tokio::sync::mpsc;
+
+use crate::failure::{Exit, Failure, SETTINGS, USAGE};
+use crate::files::{read_if_there, write_whole};
+use crate::provider::Provider;
+use crate::provider::local::faults::{FAULTS, FaultPlan};
+use crate::provider::local::inside::Inside;
+use crate::provider::local::links::{LINKS, Links};
+use crate::provider::local::{Launcher, Local, Options};
+use crate::settings::{ProviderKind, Settings};
+use crate::socket;
+use crate::standing::{Place, Standing};
+use crate::state::StateFolder;
+use crate::world::AgentWorld;
+
+/// What this program calls its version.
+pub const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the agent until it is asked to end.
+pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> Result<(), Failure> {
+    let life = Lifecycle::new();
+    life.heed_signals().map_err(|error| Failure::machine("listening for signals", error))?;
+    let tests = Tests::read(&settings, &env)?;
+    let state = StateFolder::take(&settings.state_dir)?;
+    let inside = settings.machine.clone().map(Inside::new);
+    if let Some(inside) = inside.clone() {
+        end_with(inside, &life);
+    }
+    let clock = Clock::system();
+    let mut uplink = uplink(&settings, state.path(), clock.clone())?;
+    let standing = answer_questions(&uplink, state.path(), &life)?;
+    if boot_fails(&tests.faults, inside.as_ref(), &life).await {
+        return Err(Failure::new(
+            Exit::Failed,
+            "E704",
+            format!("ending, as {FAULTS} asks for"),
+            "it is a test's doing",
+        ));
+    }
+    let Some(enrolled) = uplink.enrolled(&life.ending).await else { return Ok(()) };
+    let place = enrolled.path;
+    check_name(&settings, &place)?;
+
+    let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
+    let hub = match &provider {
+        Some(_) => Some(hub(&settings, state.path(), clock, tests.links, &life)?),
+        None => None,
+    };
+    let (hub_events, boot) = hub.map_or_else(|| (None, no_children()), |(events, boot)| (Some(events), boot));
+    let (uplink_told, uplink_events) = mpsc::channel(MAILBOX);
+    let journal = FileJournal::new(state.path().join("journal"), place.clone(), uplink.identity().journal_key());
+    let world = AgentWorld { state: state.path().to_owned(), provider: provider.clone(), inside, faults: tests.faults };
+    let parts = runtime::Options {
+        place: place.clone(),
+        journal: Box::new(journal),
+        world: Arc::new(world),
+        hub: hub_events,
+        uplink: Some(uplink_events),
+        boot,
+        crash: Plan::from_environment(),
+    };
+    let handle = runtime::start(parts, &life).await.map_err(|error| Failure::machine("starting", error))?;
+    standing.settle(Place { path: place, handle, provider });
+    life.tracker.spawn(uplink.run(uplink_told, life.ending.clone()));
+    life.drained().await;
+    Ok(())
+}
+
+/// What tests want to see.
+struct Tests {
+    faults: FaultPlan,
+    links: Links,
+}
+
+impl Tests {
+    fn read(settings: &Settings, env: &impl Fn(&str) -> Option<OsString>) -> Result<Self, Failure> {
+        let text = |name| env(name).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+        let refuse = |name: &'static str| {
+            move |why: String| Failure::new(Exit::Usage, USAGE, format!("{name}: {why}"), "see docs/testing.md")
+        };
+        Ok(Self {
+            faults: FaultPlan::parse(&text(FAULTS), &settings.state_dir).map_err(refuse(FAULTS))?,
+            links: Links::parse(&text(LINKS)).map_err(refuse(LINKS))?,
+        })
+    }
+}
+
+/// Who we are and whom we dial.
+pub fn uplink(settings: &Settings, state: &Path, clock: Clock) -> Result<Uplink, Failure> {
+    let missing = |what: &str, hint: &str| Failure::new(Exit::Configuration, SETTINGS, what, hint);
+    let told = Introduction {
+        ca: settings.ca.ok_or_else(|| {
+            missing(
+                "the pin of the parent's CA is not known",
+                "give it as --ca or HOMESTAK_CA, as the parent prints it",
+            )
+        })?,
+        token: settings.token.clone(),
+    };
+    let identity = Identity::load_or_create(&state.join("identity"), &told)
+        .map_err(|error| Failure::machine("reading the identity", error))?;
+    let new = identity.enrolled().is_none();
+    if new && settings.servers.as_slice().is_empty() {
+        return Err(missing("no parent is known", "give one as --server or HOMESTAK_SERVER: https://HOST:PORT"));
+    }
+    if new && settings.token.is_none() {
+        let hint = "give the token that the parent made for this machine as HOMESTAK_TOKEN, or `token` in the file";
+        return Err(missing("this agent is not enrolled with that parent, and has no token to enrol with", hint));
+    }
+    let options = UplinkOptions {
+        servers: settings.servers.as_slice().to_vec(),
+        told,
+        bind: settings.bind,
+        software: SOFTWARE.to_owned(),
+        timing: Timing::default(),
+    };
+    Ok(Uplink::new(options, identity, clock))
+}
+
+/// Ends this process as soon as the machine that it runs in is gone: there is nothing left to drain to.
+fn end_with(inside: Inside, life: &Lifecycle) {
+    let ending = life.ending.clone();
+    life.tracker.spawn(async move {
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = inside.gone() => {
+                tracing::info!("this machine is gone");
+                std::process::exit(0);
+            }
+        }
+    });
+}
+
+/// Lets others ask how this agent stands.
+fn answer_questions(uplink: &Uplink, state: &Path, life: &Lifecycle) -> Result<Standing, Failure> {
+    let listener = socket::bind(state).map_err(|error| Failure::machine("making the status socket", error))?;
+    let standing = Standing::new(uplink.status());
+    let asked = standing.clone();
+    life.tracker.spawn(socket::serve(listener, life.ending.clone(), move || {
+        let standing = asked.clone();
+        async move { standing.document().await }
+    }));
+    Ok(standing)
+}
+
+/// Whether a test wants this machine's agent to end before anybody has heard of it.
+async fn boot_fails(faults: &FaultPlan, inside: Option<&Inside>, life: &Lifecycle) -> bool {
+    match inside.and_then(|inside| inside.record().ok().flatten()) {
+        Some(record) => {
+            let met = faults.meet(&record.path, Phase::Boot, &life.ending).await;
+            met.is_err() && !life.ending.is_cancelled()
+        }
+        None => false,
+    }
+}
+
+/// An agent that was told its name does not answer to another: its parent has taken it for somebody else.
+fn check_name(settings: &Settings, place: &NodePath) -> Result<(), Failure> {
+    match &settings.name {
+        Some(name) if name.as_str() != place.name() => {
+            let message = format!("this agent is called {name}, but its parent knows it as {place}");
+            let hint = "the token is another machine's, or the name is wrong";
+            Err(Failure::new(Exit::Configuration, SETTINGS, message, hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn provider(
+    settings: &Settings,
+    state: &Path,
+    place: &NodePath,
+    inside: Option<Inside>,
+    life: &Lifecycle,
+) -> Result<Option<Arc<dyn Provider>>, Failure> {
+    match settings.provider {
+        None => Ok(None),
+        Some(ProviderKind::Local) => {
+            let program = std::env::current_exe().map_err(|error| Failure::machine("finding this program", error))?;
+            let options = Options {
+                state: state.to_owned(),
+                place: place.clone(),
+                launcher: Launcher::new(program, std::env::vars_os()),
+                inside,
+                crash: Plan::from_environment(),
+            };
+            let local =
+                Local::open(options, life).map_err(|error| Failure::machine("looking at the machines", error))?;
+            Ok(Some(Arc::new(local)))
+        }
+    }
+}
+
+/// Serves children: links over QUIC, and HTTPS on the same port number.
+fn hub(
+    settings: &Settings,
+    state: &Path,
+    clock: Clock,
+    links: Links,
+    life: &Lifecycle,
+) -> Result<(mpsc::Receiver<HubEvent>, BootSource), Failure> {
+    let failed = |error| Failure::machine("serving children", error);
+    let (udp, tcp) = listen(settings, state)?;
+    let ca = Ca::load_or_create(&state.join("ca"), clock).map_err(|error| Failure::machine("making a CA", error))?;
+    let ca = Arc::new(ca);
+    let instead = Arc::new(links);
+    let addresses = Addresses {
+        advertise: Vec::new(),
+        override_for: Some(Arc::new(move |child: &NodePath| instead.instead_for(child))),
+    };
+    let (told, events) = mpsc::channel(MAILBOX);
+    let options = HubOptions { addresses: addresses.clone(), ..HubOptions::new(udp, SOFTWARE) };
+    let hub = Hub::bind(options, Arc::clone(&ca), told).map_err(failed)?;
+    let (bound, pin) = (hub.address(), hub.pin().to_string());
+    let certificate =
+        tls::https(&ca, &addresses.names(bound)).map_err(|error| Failure::machine("making a certificate", error))?;
+    let routes = https::endpoint(https::health(|| serde_json::Map::from_iter([("version".into(), SOFTWARE.into())])));
+    https::serve(tcp, certificate, routes, &life.tracker, life.ending.clone())
+        .map_err(|error| Failure::machine("serving HTTPS", error))?;
+    hub.run(&life.tracker, life.ending.clone());
+    tracing::info!(address = %bound, "serving children");
+    let boot = move |child: &NodePath| BootParts { servers: addresses.all(child, bound), ca: pin.clone() };
+    Ok((events, Arc::new(boot)))
+}
+
+/// Listens where it was told to. A port that was picked is picked again next time, so that children find it.
+fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpListener), Failure> {
+    let kept = state.join("port");
+    let ip = settings.bind.unwrap_or(match settings.provider {
+        // Machines of `local` are on this machine, and nobody else needs to reach us.
+        Some(ProviderKind::Local) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    });
+    let failed = |error| Failure::machine(&format!("listening on {ip}, port {}", settings.port), error);
+    if settings.port != 0 {
+        return bind_pair(SocketAddr::new(ip, settings.port)).map_err(failed);
+    }
+    let before = read_if_there(&kept).ok().flatten().and_then(|text| text.trim().parse::<u16>().ok());
+    if let Some(port) = before {
+        match bind_pair(SocketAddr::new(ip, port)) {
+            Ok(pair) => return Ok(pair),
+            Err(error) => tracing::warn!(%error, port, "the port that was kept is taken; picking another"),
+        }
+    }
+    let pair = bind_pair(SocketAddr::new(ip, 0)).map_err(failed)?;
+    let port = pair.0.local_addr().map_err(failed)?.port();
+    write_whole(&kept, format!("{port}\n").as_bytes()).map_err(|error| Failure::machine("keeping the port", error))?;
+    Ok(pair)
+}
+
+/// What a leaf tells its children, of which it has none.
+fn no_children() -> BootSource {
+    Arc::new(|_| BootParts { servers: Vec::new(), ca: String::new() })
+}
