@@ -44,6 +44,8 @@ pub const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the agent until it is asked to end.
 pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> Result<(), Failure> {
+    // Nothing that an agent makes is anybody else's business; what is to be public is made so one by one.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let life = Lifecycle::new();
     life.heed_signals().map_err(|error| Failure::machine("listening for signals", error))?;
     let tests = Tests::read(&settings, &env)?;

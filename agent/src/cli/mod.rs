@@ -49,16 +49,14 @@ struct Output {
     /// Tell nothing
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// How log lines are written
+    /// Write log lines for people, or as one object a line
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", global = true)]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
-    /// For people
     Text,
-    /// For programs, one object a line
     Json,
 }
 
@@ -135,16 +133,16 @@ const BLOCKING_THREADS: usize = 4;
 
 /// What clap could not understand, or its answer to `--help` and `--version`.
 fn misunderstood(error: &clap::Error, wants_json: bool) -> ExitCode {
-    // Nobody reads what cannot be printed.
-    let _unheard = error.print();
     if !error.use_stderr() {
+        // Nobody reads what cannot be printed.
+        let _unheard = error.print();
         return ExitCode::SUCCESS;
     }
-    if wants_json {
-        let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let failure = Failure::new(Exit::Usage, USAGE, message, "homestak-agent --help");
-        Printer { json: true }.document(&failure.to_json());
-    }
+    let text = error.to_string();
+    let said = text.split("\n\nFor more information").next().unwrap_or(&text).trim_end();
+    let mut lines = said.trim_start_matches("error: ").splitn(2, '\n');
+    let message = lines.next().unwrap_or_default();
+    let failure = Failure::new(Exit::Usage, USAGE, message, "`homestak-agent --help` shows what there is");
+    Printer { json: wants_json }.misunderstanding(&failure, lines.next().unwrap_or_default().trim_matches('\n'));
     ExitCode::from(Exit::Usage.code())
 }

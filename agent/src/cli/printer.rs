@@ -40,4 +40,12 @@ impl Printer {
         }
         let _gone = writeln!(io::stderr(), "{:?}", Shown(failure));
     }
+
+    /// What could not be understood, with what clap has to say about it.
+    pub(super) fn misunderstanding(&self, failure: &Failure, advice: &str) {
+        self.failure(failure);
+        if !advice.is_empty() {
+            let _gone = writeln!(io::stderr(), "\n{advice}");
+        }
+    }
 }

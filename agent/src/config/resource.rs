@@ -73,11 +73,7 @@ impl Resource for TextFile {
         let path = target.root.join(&self.path);
         let (file_mode, folder_mode) = self.mode;
         if let Some(above) = path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(folder_mode)
-                .create(above)
-                .map_err(FileError::of(above, "created"))?;
+            make_folders(above, folder_mode)?;
         }
         // Beside its place, with a name that no program reads, until it is whole.
         let draft = path.with_file_name(format!(".{}.homestak-new", path.file_name().unwrap_or_default().display()));
@@ -93,6 +89,17 @@ impl Resource for TextFile {
         };
         write().map_err(FileError::of(&path, "written"))
     }
+}
+
+/// Makes a folder with this mode, and public ones above it where they are missing, whatever this process masks.
+fn make_folders(folder: &Path, mode: u32) -> Result<(), FileError> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    missing.into_iter().rev().try_for_each(|path| {
+        let mode = if path == folder { mode } else { 0o755 };
+        let made = fs::DirBuilder::new().mode(0o700).create(path);
+        made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+            .map_err(FileError::of(path, "created"))
+    })
 }
 
 /// A file that must not be there.

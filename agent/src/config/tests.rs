@@ -60,6 +60,7 @@ fn a_spec_becomes_real_files() {
     let mode = |path: &str| fs::metadata(target.root.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("home/homestak/.ssh/authorized_keys"), 0o600);
     assert_eq!(mode("etc/sudoers.d/homestak-homestak"), 0o440);
+    assert_eq!((mode("home/homestak/.ssh"), mode("home"), mode("etc/ssh")), (0o700, 0o755, 0o755));
     let simulated: Value = serde_json::from_str(&read(&target.state.join("simulated.json"))).unwrap();
     assert_eq!(simulated["packages"], json!(["curl", "fail2ban", "htop", "strace"]));
     assert_eq!(simulated["services_enabled"], json!(["chrony"]));

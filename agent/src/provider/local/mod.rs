@@ -72,6 +72,8 @@ struct Yard {
     state: PathBuf,
     machines: PathBuf,
     images: PathBuf,
+    /// Whoever makes an image holds this meanwhile.
+    image_gate: tokio::sync::Mutex<()>,
     place: NodePath,
     launcher: Launcher,
     inside: Option<Inside>,
@@ -109,6 +111,7 @@ impl Local {
                 state: options.state,
                 machines,
                 images,
+                image_gate: tokio::sync::Mutex::default(),
                 place: options.place,
                 launcher: options.launcher,
                 inside: options.inside,
@@ -199,6 +202,7 @@ impl Provider for Local {
         let images = self.yard.images.clone();
         Box::pin(async move {
             let at = name.clone();
+            let _gate = self.yard.image_gate.lock().await;
             blocking(move || image::ensure(&images, &name))
                 .await?
                 .map_err(|error| storage(&format!("the image {at} could not be made"), &error))
