@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::Value;
 
 pub(crate) fn node_name() -> impl Strategy<Value = NodeName> {
     "[a-z][a-z0-9-]{0,9}".prop_map(|text| NodeName::parse(&text).unwrap())
@@ -57,12 +58,17 @@ pub(crate) fn path() -> impl Strategy<Value = NodePath> {
 
 /// Claims as we mint them, and with what others may add.
 pub(crate) fn claims() -> impl Strategy<Value = Claims> {
-    let extra = vec(("x-[a-z]{1,8}", any::<i64>()), 0..3);
+    let value = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+        any::<bool>().prop_map(|yes| Value::from(vec![Value::from(yes), Value::Null])),
+    ];
+    let extra = vec(("x-[a-z]{1,8}", value), 0..3);
     let numbers = any::<(Option<u64>, Option<u64>, Option<u128>)>();
     (".{1,20}", ".{1,20}", option::of(path()), numbers, extra).prop_map(
-        |(node, spec, path, (issued_at, expires, nonce), extra)| {
-            let mut extra: Vec<_> = extra.into_iter().map(|(key, value)| (key, value.into())).collect();
-            extra.sort_by(|a: &(String, _), b| a.0.cmp(&b.0));
+        |(node, spec, path, (issued_at, expires, nonce), mut extra)| {
+            extra.sort_by(|a, b| a.0.cmp(&b.0));
             extra.dedup_by(|a, b| a.0 == b.0);
             Claims { node, spec, issued_at, path, nonce, expires, extra }
         },
