@@ -5,6 +5,7 @@ use homestak_coord::api::{Document, Request};
 use super::Outcome;
 use super::args::{Cancel, Runs, Source};
 use super::context::{Context, beside_the_point};
+use crate::show::command::listed;
 use crate::show::lists;
 
 /// Lists runs.
@@ -34,6 +35,7 @@ pub(super) async fn cancel(context: &Context, given: &Cancel) -> Outcome {
         Some(_) => printer.data(&[format!("run {} ({what}) is over: {}", run.run, run.state)]),
     }
     let id = run.run.to_string();
-    printer.note(&crate::show::command::listed(&[(context.commands.line(&["logs", &id, "--follow"]), "what happens")]));
+    let follow = (context.commands.line(&["logs", &id, "--follow"]), "what happens");
+    printer.note(&listed(&[follow], printer.err_columns()));
     Ok(exit)
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, given: &Status) -> Outcome {
             let printer = &context.printer;
             printer.document(&status);
             printer.data(&trees::lines(&status, printer.out_columns(), printer.out_style()));
-            printer.note(&trees::next(&status, &context.commands, printer.err_style()));
+            printer.note(&trees::next(&status, &context.commands, printer.err_columns(), printer.err_style()));
             Ok(exit)
         }
         _ => Err(beside_the_point()),

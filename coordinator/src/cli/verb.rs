@@ -83,7 +83,7 @@ fn tell(context: &Context, run: &RunDocument) {
     printer.document(run);
     printer.data(&result::lines(run, printer.out_columns(), printer.out_style()));
     printer.complain(&result::problems(run, printer.err_columns(), printer.err_style()));
-    printer.note(&result::next(run, &context.commands, printer.err_style()));
+    printer.note(&result::next(run, &context.commands, printer.err_columns(), printer.err_style()));
 }
 
 /// A run that goes on without us: its id, alone, and how to get back to it.
@@ -99,13 +99,12 @@ fn ways_back(context: &Context, run: &RunSummary) -> Vec<String> {
     let id = run.run.to_string();
     let commands = &context.commands;
     let title = format!("{} {} on {} goes on in the background, run {id}.", run.verb.as_str(), run.manifest, run.host);
-    let mut lines = vec![title];
-    lines.extend(listed(&[
+    let ways = [
         (commands.on_tree("status", &run.manifest, &run.host), "how it stands"),
         (commands.line(&["logs", &id, "--follow"]), "what happens"),
         (commands.line(&["cancel", &id]), "cancel it"),
-    ]));
-    lines
+    ];
+    std::iter::once(title).chain(listed(&ways, context.printer.err_columns())).collect()
 }
 
 /// The document of a run that was left to the daemon.

@@ -2,6 +2,8 @@
 
 use homestak_coord::settings::{Settings, SiteChoice};
 
+use super::style::width;
+
 /// Writes commands that reach the same daemon and site as the one that proposes them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Commands {
@@ -43,15 +45,25 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// Lines of a command and what it is for, the second column aligned.
-pub(crate) fn listed(commands: &[(String, &str)]) -> Vec<String> {
-    let longest = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
-    commands.iter().map(|(command, what)| format!("  {command:longest$}   {what}")).collect()
+/// Lines of a command and what it is for, the second column aligned; it is left out where the terminal has no room for it,
+/// so that commands stay in one piece.
+pub(crate) fn listed(commands: &[(String, &str)], columns: usize) -> Vec<String> {
+    let longest = commands.iter().map(|(command, _)| width(command)).max().unwrap_or_default();
+    let line = |command: &str, what: &str| format!("  {command:longest$}   {what}");
+    let fits = commands.iter().all(|(command, what)| width(&line(command, what)) < columns);
+    commands.iter().map(|(command, what)| if fits { line(command, what) } else { format!("  {command}") }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_command_is_for_gives_way_to_the_command() {
+        let commands = [("homestak-coord runs".to_owned(), "what has run")];
+        assert_eq!(listed(&commands, 80), ["  homestak-coord runs   what has run"]);
+        assert_eq!(listed(&commands, 30), ["  homestak-coord runs"]);
+    }
 
     #[test]
     fn a_proposed_command_reaches_the_same_daemon() {

@@ -65,7 +65,8 @@ impl Live {
     pub(crate) fn let_go(&mut self) {
         self.drawn.clear();
         if std::mem::take(&mut self.hidden) {
-            self.stream.write(SHOW_CURSOR);
+            // The terminal has shown the key that was pressed, where the cursor is.
+            self.stream.write(&format!("\r{CLEAR_LINE_END}{SHOW_CURSOR}"));
         }
     }
 }

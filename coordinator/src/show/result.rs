@@ -71,7 +71,7 @@ pub(crate) fn problems(run: &RunDocument, columns: usize, style: Style) -> Vec<S
 }
 
 /// What still runs, and the commands that look after it: for stderr.
-pub(crate) fn next(run: &RunDocument, commands: &Commands, style: Style) -> Vec<String> {
+pub(crate) fn next(run: &RunDocument, commands: &Commands, columns: usize, style: Style) -> Vec<String> {
     let exists = |node: &&NodeDocument| {
         let made =
             node.vm_id.is_some() || node.ip.is_some() || node.status == homestak_protocol::event::Status::Completed;
@@ -82,11 +82,7 @@ pub(crate) fn next(run: &RunDocument, commands: &Commands, style: Style) -> Vec<
     let mut lines = Vec::new();
     if machines > 0 {
         let what = count::of(machines, "machine");
-        let verb = if machines == 1 { "runs" } else { "run" };
-        lines.push(format!(
-            "{what} of {} still {verb} on {}, and the daemon that looks after them.",
-            run.manifest, run.host
-        ));
+        lines.push(format!("Still running: {what} of {} on {}, and the daemon.", run.manifest, run.host));
         proposed.push((commands.on_tree("status", &run.manifest, &run.host), "how they stand"));
         if !run.success && run.verb != RunVerb::Destroy {
             proposed.push((commands.on_tree("apply", &run.manifest, &run.host), "go on from here"));
@@ -97,7 +93,7 @@ pub(crate) fn next(run: &RunDocument, commands: &Commands, style: Style) -> Vec<
         proposed.push((commands.line(&["logs", &id.to_string()]), "what happened"));
     }
     if !lines.is_empty() || !proposed.is_empty() {
-        lines.extend(listed(&proposed));
+        lines.extend(listed(&proposed, columns));
         lines.insert(0, String::new());
     }
     lines.iter().map(|line| style.paint(Tone::Dim, line)).collect()
@@ -138,8 +134,11 @@ mod tests {
 
     fn whole(run: &RunDocument, columns: usize) -> String {
         let style = Style { colour: false, unicode: true };
-        let parts =
-            [lines(run, Some(columns), style), problems(run, columns, style), next(run, &Commands::default(), style)];
+        let parts = [
+            lines(run, Some(columns), style),
+            problems(run, columns, style),
+            next(run, &Commands::default(), columns, style),
+        ];
         parts.concat().join("\n")
     }
 

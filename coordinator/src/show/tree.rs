@@ -44,7 +44,7 @@ pub(crate) fn lines(progress: &Progress, now: Duration, size: Size, style: Style
     let time = shown.iter().map(|row| width(&row.time(now))).max().unwrap_or_default();
     let widths = Widths { columns, name: longest.min((columns / 3).max(NO_ROOM)), time };
     lines.extend(shown.iter().map(|row| row.line(widths, now, style).trim_end().to_owned()));
-    if hidden > 0 {
+    if hidden > 0 && room > 1 {
         let rest = format!("  {} {hidden} more", style.pick("…", "..."));
         lines.push(style.paint(Tone::Dim, cut(&rest, columns, style)));
     }
@@ -110,7 +110,7 @@ fn most_telling(progress: &Progress, room: usize, style: Style) -> Vec<Shown<'_>
         };
         (rank, Reverse(followed.heard), *position)
     });
-    ranked.truncate(room.saturating_sub(1));
+    ranked.truncate(room.saturating_sub(1).max(1));
     ranked.sort_by_key(|(position, _)| *position);
     ranked.into_iter().map(|(_, node)| Shown { label: short_path(&node.node, style), node }).collect()
 }

@@ -68,7 +68,7 @@ fn tone(state: &str) -> Tone {
 }
 
 /// What to do next.
-pub(crate) fn next(status: &StatusDocument, commands: &Commands, style: Style) -> Vec<String> {
+pub(crate) fn next(status: &StatusDocument, commands: &Commands, columns: usize, style: Style) -> Vec<String> {
     let proposed = match status {
         StatusDocument::Trees { trees } if trees.is_empty() => {
             vec![(commands.line(&["manifests", "list"]), "what can be built")]
@@ -88,5 +88,5 @@ pub(crate) fn next(status: &StatusDocument, commands: &Commands, style: Style) -
             }
         }
     };
-    std::iter::once(String::new()).chain(listed(&proposed)).map(|line| style.paint(Tone::Dim, line)).collect()
+    std::iter::once(String::new()).chain(listed(&proposed, columns)).map(|line| style.paint(Tone::Dim, line)).collect()
 }
