@@ -9,6 +9,7 @@ mod help;
 mod manifests;
 mod program;
 mod runs;
+mod terminal;
 mod tree;
 mod trouble;
 mod usage;
