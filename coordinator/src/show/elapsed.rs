@@ -1,4 +1,4 @@
-//! Lengths of time for people.
+//! Lengths and points of time for people.
 
 use std::time::Duration;
 
@@ -20,6 +20,14 @@ pub(crate) fn span(time: Duration) -> String {
 /// The same of a document's seconds; nonsense counts as none.
 pub(crate) fn seconds(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// `2026-01-02 03:04:05Z` of a document's time.
+pub(crate) fn moment(at: &str) -> String {
+    match at.split_once('T') {
+        Some((date, time)) => format!("{date} {}Z", time.split(['.', 'Z']).next().unwrap_or_default()),
+        None => at.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use homestak_coord::documents::{AgentDocument, LogLine, ManifestDocument, RunSummary};
 
-use super::elapsed;
+use super::elapsed::{self, moment};
 use super::style::{Style, Tone, one_line};
 use super::table::{self, Cell, Column};
 
@@ -40,14 +40,6 @@ fn run_tone(state: &str) -> Tone {
         "failed" => Tone::Bad,
         "cancelled" => Tone::Warn,
         _ => Tone::Active,
-    }
-}
-
-/// `2026-01-02 03:04:05Z` of a document's time.
-fn moment(at: &str) -> String {
-    match at.split_once('T') {
-        Some((date, time)) => format!("{date} {}Z", time.split(['.', 'Z']).next().unwrap_or_default()),
-        None => at.to_owned(),
     }
 }
 

@@ -71,7 +71,7 @@ fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String
 fn agent(node: &NodeDocument) -> Cell {
     match (node.connected, &node.last_seen) {
         (Some(true), _) => "connected".into(),
-        (Some(false), Some(seen)) => Cell::toned(format!("silent since {seen}"), Tone::Warn),
+        (Some(false), Some(seen)) => Cell::toned(format!("silent since {}", elapsed::moment(seen)), Tone::Warn),
         (Some(false), None) => Cell::toned("never seen", Tone::Warn),
         (None, _) => Cell::default(),
     }

@@ -14,3 +14,4 @@ mod tree;
 mod trouble;
 mod usage;
 mod validate;
+mod views;
