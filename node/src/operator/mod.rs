@@ -392,6 +392,9 @@ impl Operator {
         if event.scope.generation != self.state.generation || event.scope.run != self.state.run {
             return;
         }
+        if event.origin.path == *path {
+            self.with(path, cx, |operator, child, cx| operator.heard_from(child, cx));
+        }
         match &event.change {
             Change::Settled(Settled { path: settled, word }) if settled == path => {
                 let word = *word;

@@ -1,6 +1,6 @@
 //! Making machines: a child goes waiting → provisioning → booting → forwarding → delegated, and can fail on the way.
 
-use homestak_protocol::event::{Action, Phase, PhaseStatus, Status};
+use homestak_protocol::event::{Action, NodeView, Phase, PhaseStatus, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Incarnation;
 use homestak_protocol::message::{Reply, Request};
@@ -210,8 +210,20 @@ impl Operator {
         }
     }
 
+    /// A child that tells something of this generation has its order, whether its answer has come or not.
+    pub(super) fn heard_from(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
+        if child.state.goal == Goal::Up && child.state.stage == Stage::Forwarding {
+            self.delegated(child, cx);
+        }
+    }
+
     fn delegated(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
-        if child.state.ours && child.state.settled.is_none() {
+        let passed = |view: &NodeView| {
+            let enrol = view.phases.iter().find(|phase| phase.phase == Phase::Enrol);
+            view.generation == self.state.generation && enrol.is_some_and(|enrol| enrol.status == PhaseStatus::Passed)
+        };
+        // Not once more for one that was unreachable and is back.
+        if child.state.ours && !cx.scene.views.get(&child.state.path).is_some_and(passed) {
             cx.phase(&child.state.path, Phase::Enrol, PhaseStatus::Passed, child.state.began_ms, None);
         }
         child.enter(Stage::Delegated, cx.now_ms());
