@@ -1,5 +1,7 @@
 //! The command line as users and scripts meet it: the real binary, its words and its exit codes.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what unwraps wrongly here fails the test")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
