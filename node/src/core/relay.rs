@@ -109,8 +109,10 @@ impl Core {
     pub(super) fn pump(&mut self, out: &mut Output) {
         if let Some(mut sent) = self.sent {
             while sent < self.last_position && sent.0.saturating_sub(self.acked.0) < WINDOW {
-                let batch: Vec<_> =
-                    self.outbox.iter().filter(|entry| entry.position > sent).take(BATCH).cloned().collect();
+                // Positions are contiguous, so how many to pass over is a difference.
+                let Some(front) = self.outbox.front().map(|entry| entry.position) else { break };
+                let passed = usize::try_from(sent.next().0.saturating_sub(front.0)).unwrap_or(usize::MAX);
+                let batch: Vec<_> = self.outbox.iter().skip(passed).take(BATCH).cloned().collect();
                 let Some(last) = batch.last().map(|entry| entry.position) else { break };
                 sent = last;
                 out.effects.push(Effect::Report(Report::Entries(batch)));
