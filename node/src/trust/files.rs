@@ -16,10 +16,18 @@ fn failed<'a>(path: &'a Path, doing: &'static str) -> impl FnOnce(io::Error) -> 
     move |source| TrustError::File { path: path.to_owned(), doing, source }
 }
 
-/// Makes a folder, and those above it, for its owner alone. One that exists is closed to others.
+/// Makes a folder, and those above it, for its owner alone, and lasting. One that exists is closed to others.
 pub fn private_folder(path: &Path) -> Result<(), TrustError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(FOLDER).create(path).map_err(failed(path, "made"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(FOLDER)).map_err(failed(path, "closed to others"))
+    fs::set_permissions(path, fs::Permissions::from_mode(FOLDER)).map_err(failed(path, "closed to others"))?;
+    missing.into_iter().try_for_each(sync_entry)
+}
+
+/// Makes the entry of a file or folder in the folder above it last.
+fn sync_entry(path: &Path) -> Result<(), TrustError> {
+    let above = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(above).and_then(|folder| folder.sync_all()).map_err(failed(above, "written"))
 }
 
 /// Replaces a file: readers, and whoever comes back after a power cut, see the old or the new bytes, never a mixture.
@@ -36,8 +44,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
         OpenOptions::new().write(true).create_new(true).mode(FILE).open(&tmp).map_err(failed(&tmp, "made"))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed(&tmp, "written"))?;
     fs::rename(&tmp, path).map_err(failed(path, "replaced"))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder, "written"))
+    sync_entry(path)
 }
 
 /// Reads a file; none where there is none.

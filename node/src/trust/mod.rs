@@ -14,6 +14,9 @@ pub mod key;
 pub mod pin;
 pub mod subject;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 /// Why something that trust rests on cannot be made, read or kept.

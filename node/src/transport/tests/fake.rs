@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::link::{Grant, HelloParts, HubEvent, KeyId, LinkCommand, LinkHandle, LinkId, UplinkEvent};
+use crate::transport::addresses::Addresses;
 use crate::transport::hub::{Hub, HubOptions};
 use crate::transport::limits::Timing;
 use crate::transport::uplink::status::UplinkStatus;
@@ -109,6 +110,7 @@ pub(super) struct Wish {
     pub(super) lifetime: Duration,
     pub(super) timing: Timing,
     pub(super) clock: Clock,
+    pub(super) addresses: Addresses,
 }
 
 impl Default for Wish {
@@ -118,6 +120,7 @@ impl Default for Wish {
             lifetime: Duration::from_secs(3600),
             timing: quick(),
             clock: Clock::system(),
+            addresses: Addresses::default(),
         }
     }
 }
@@ -138,6 +141,7 @@ impl Parent {
         let options = HubOptions {
             lifetime: wish.lifetime,
             timing: wish.timing,
+            addresses: wish.addresses,
             ..HubOptions::new(UdpSocket::bind(wish.bind).unwrap(), "1.0-parent")
         };
         let hub = Hub::bind(options, ca.clone(), events).unwrap();

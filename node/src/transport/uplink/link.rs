@@ -159,6 +159,10 @@ impl Uplink {
             match step {
                 Step::Nothing => {}
                 Step::Broken(why) => {
+                    // Streams break with their connection, whose end says why.
+                    if let Some(error) = connection.close_reason() {
+                        return describe(&error);
+                    }
                     close(connection, PROTOCOL, &why);
                     return why;
                 }
