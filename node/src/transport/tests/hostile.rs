@@ -178,7 +178,7 @@ fn serve(certified: CertifiedKey) -> Endpoint {
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     tls.alpn_protocols = vec![ALPN_LINK.to_vec(), b"homestak-enrol/1".to_vec()];
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    quic::endpoint(socket, Some(quic::server(tls, &quick()).unwrap())).unwrap()
+    quic::listener(socket, quic::server(tls, &quick()).unwrap(), &[0; 32]).unwrap()
 }
 
 async fn refuses(endpoint: Endpoint, pin: crate::trust::pin::CaPin, why: &str) {

@@ -70,6 +70,29 @@ async fn a_restarted_parent_is_found_again_and_known_again() {
 }
 
 #[tokio::test]
+async fn a_killed_parent_that_runs_again_tells_its_children_at_once() {
+    let long = Timing { keep_alive: Duration::from_millis(100), idle: 4 * DEADLINE, ..quick() };
+    let untold = || Addresses { override_for: Some(Arc::new(|_| Some(Vec::new()))), ..Addresses::default() };
+    let parent = Parent::as_wished(Wish { timing: long.clone(), addresses: untold(), ..Wish::default() });
+    parent.expect("token", "father", life(1));
+    let relay = Relay::to(parent.address).await;
+    let options = options(relay.address, parent.ca.pin(), "token");
+    let mut kid = Kid::start(UplinkOptions { timing: long.clone(), ..options });
+    kid.connected().await;
+    // The same hub in another process: the same CA and the same memory, but no connections.
+    let copy = Folder::new();
+    std::fs::create_dir(copy.0.join("ca")).unwrap();
+    for file in ["key.der", "ca.der"] {
+        std::fs::copy(parent.folder.0.join("ca").join(file), copy.0.join("ca").join(file)).unwrap();
+    }
+    let again = Parent::on(copy, Wish { timing: long, addresses: untold(), ..Wish::default() }, parent.memory.clone());
+    relay.turn_to(again.address);
+    again.until("a second link", |memory| (memory.joins.len() == 2).then_some(())).await;
+    kid.connected().await;
+    assert_eq!(again.request("father", Request::Survey).await, Some(Reply::Surveyed(Vec::new())));
+}
+
+#[tokio::test]
 async fn a_newer_link_of_the_same_child_takes_the_place_of_the_older() {
     let parent = Parent::start();
     parent.expect("token", "father", life(1));

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     deaf: Arc<AtomicBool>,
+    parent: Arc<Mutex<SocketAddr>>,
     _tasks: JoinSet<()>,
 }
 
@@ -20,9 +21,15 @@ impl Relay {
         let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = front.local_addr().unwrap();
         let deaf = Arc::new(AtomicBool::new(false));
+        let parent = Arc::new(Mutex::new(parent));
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(front, parent, deaf.clone()));
-        Self { address, deaf, _tasks: tasks }
+        tasks.spawn(run(front, parent.clone(), deaf.clone()));
+        Self { address, deaf, parent, _tasks: tasks }
+    }
+
+    /// From here on everything goes to another address, as if the parent had been killed and had come back.
+    pub(super) fn turn_to(&self, parent: SocketAddr) {
+        *self.parent.lock().unwrap() = parent;
     }
 
     pub(super) fn set_deaf(&self, deaf: bool) {
@@ -30,7 +37,7 @@ impl Relay {
     }
 }
 
-async fn run(front: Arc<UdpSocket>, parent: SocketAddr, deaf: Arc<AtomicBool>) {
+async fn run(front: Arc<UdpSocket>, parent: Arc<Mutex<SocketAddr>>, deaf: Arc<AtomicBool>) {
     let mut backs: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; 65536];
@@ -43,24 +50,20 @@ async fn run(front: Arc<UdpSocket>, parent: SocketAddr, deaf: Arc<AtomicBool>) {
             Some(back) => back.clone(),
             None => {
                 let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                back.connect(parent).await.unwrap();
                 backs.insert(child, back.clone());
                 tasks.spawn(backwards(back.clone(), front.clone(), child, deaf.clone()));
                 back
             }
         };
-        let _ = back.send(&buffer[..length]).await;
+        let to = *parent.lock().unwrap();
+        let _ = back.send_to(&buffer[..length], to).await;
     }
 }
 
 async fn backwards(back: Arc<UdpSocket>, front: Arc<UdpSocket>, child: SocketAddr, deaf: Arc<AtomicBool>) {
     let mut buffer = vec![0; 65536];
     loop {
-        // A parent that is away for a moment refuses; it comes back.
-        let Ok(length) = back.recv(&mut buffer).await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+        let Ok((length, _)) = back.recv_from(&mut buffer).await else { continue };
         if !deaf.load(Ordering::Relaxed) {
             let _ = front.send_to(&buffer[..length], child).await;
         }
