@@ -117,6 +117,6 @@ pub(crate) fn only_seen(view: &NodeView) -> PlannedNode {
         spec: None,
         spec_digest: None,
         pull: false,
-        orphaned: true,
+        orphaned: false,
     }
 }

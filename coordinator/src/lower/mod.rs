@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::chance::{Chance, random};
 pub use self::compare::{Comparison, Planned, compare};
+pub(crate) use self::compare::{may_exist, only_seen};
 pub use self::limits::LimitOverrides;
 pub use self::orders::{Ordering, order};
 use crate::site::Site;

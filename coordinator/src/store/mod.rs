@@ -28,7 +28,7 @@ use homestak_protocol::name::{HostName, ManifestName};
 use rusqlite::{Connection, OpenFlags};
 
 pub use self::error::StoreError;
-pub use self::rows::{Given, PlannedNode, RunFilter, RunRow, RunState, Stage, TreeRow};
+pub use self::rows::{GivenUp, PlannedNode, RunFilter, RunRow, RunState, Stage, TreeRow, Verified};
 pub use self::seal::SealKey;
 use self::worker::Worker;
 

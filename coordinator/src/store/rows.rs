@@ -7,7 +7,7 @@ use homestak_protocol::path::NodePath;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{RunRequest, RunVerb};
-use crate::documents::{NodeDocument, RunDocument};
+use crate::documents::{ErrorDocument, NodeDocument, RunDocument};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,20 +39,22 @@ impl RunState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Building: the tree's host has, or is to be given, the order of this generation.
+    /// Building: the core has, or is to be given, the order of this generation.
     Up,
-    /// Destroying: the tree's host has, or is to be given, the word of this generation.
+    /// Destroying what is on record: the core has, or is to be told, that word of this generation.
     Down,
+    /// Destroying what this run has made and nothing else: as above.
+    Back,
 }
 
 /// Why a run was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Given {
+pub enum GivenUp {
     /// Somebody asked for it.
-    Up,
+    Asked,
     /// Its time was over.
-    Out,
+    OutOfTime,
 }
 
 /// A run.
@@ -73,18 +75,31 @@ pub struct RunRow {
     /// The generation that it is at.
     pub generation: Generation,
     /// Whether, and why, it is given up.
-    pub given: Option<Given>,
+    pub given_up: Option<GivenUp>,
     /// What was asked; a manifest is in it as text, so that the run can go on after a restart.
     pub request: RunRequest,
     /// When it began, in milliseconds since 1970.
     pub started_ms: u64,
     /// When it was over.
     pub ended_ms: Option<u64>,
-    /// `test`: its nodes as they were before they were destroyed.
-    pub verified: Option<Vec<NodeDocument>>,
+    /// Why it failed, once it is over.
+    pub error: Option<ErrorDocument>,
+    /// `test`: what became of the building before it was destroyed again.
+    pub verified: Option<Verified>,
+    /// `test`: whether what was made is destroyed after a failure.
+    pub cleanup_on_failure: bool,
     /// Its document, once it is over. Kept in a column of its own.
     #[serde(skip)]
     pub result: Option<Box<RunDocument>>,
+}
+
+/// What a test came to before it destroyed what it had made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Its nodes.
+    pub nodes: Vec<NodeDocument>,
+    /// Why it failed; none where all was well.
+    pub error: Option<ErrorDocument>,
 }
 
 /// Which runs.

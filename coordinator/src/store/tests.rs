@@ -60,11 +60,13 @@ fn run(id: u64) -> RunRow {
         state: RunState::Running,
         stage: Stage::Up,
         generation: Generation(1),
-        given: None,
+        given_up: None,
         request: RunRequest::new(ManifestSource::Name("n1".into()), HostName::local()),
         started_ms: id,
         ended_ms: None,
+        error: None,
         verified: None,
+        cleanup_on_failure: true,
         result: None,
     }
 }

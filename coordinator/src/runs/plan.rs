@@ -1,0 +1,100 @@
+//! What a verb would do.
+
+use homestak_node::core::unseen;
+use homestak_protocol::event::{Action, Status};
+use homestak_protocol::ids::Generation;
+
+use super::begin::must_be_new;
+use super::{Engine, Reach, outcome, refuse};
+use crate::api::{Refusal, RunRequest, RunVerb};
+use crate::documents::{NodeDocument, PlanDocument};
+use crate::lower::{self, Planned, may_exist};
+use crate::store::{PlannedNode, Record};
+
+impl<R: Record, C: Reach> Engine<R, C> {
+    /// Says what a verb would do, and does nothing.
+    pub async fn plan(&self, verb: RunVerb, request: &RunRequest) -> Result<PlanDocument, Refusal> {
+        match verb {
+            RunVerb::Destroy => self.plan_destroy(request).await,
+            RunVerb::Apply | RunVerb::Test => self.plan_build(verb, request).await,
+        }
+    }
+
+    async fn plan_build(&self, verb: RunVerb, request: &RunRequest) -> Result<PlanDocument, Refusal> {
+        let ready = self.ready(request).await?;
+        let name = &ready.found.manifest.name;
+        let tree = self.tree_id(&request.host, name);
+        let snapshot = self.core().tree(tree.clone()).await.map_err(|fault| refuse(&fault))?;
+        let views = snapshot.map(|snapshot| snapshot.nodes).unwrap_or_default();
+        if verb == RunVerb::Test {
+            must_be_new(&tree, &views)?;
+        }
+        let former = self.recorded(&request.host, name).await?;
+        let wanted: Vec<PlannedNode> = ready.resolved.nodes.iter().map(|node| node.planned.clone()).collect();
+        let comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
+        self.meets_no_other(&tree, &comparison, request.prune).await?;
+        let document = |planned: &Planned| {
+            let path = &planned.node.path;
+            let view = views.iter().find(|view| view.path == *path && may_exist(view));
+            let unseen = || unseen(path, planned.node.kind, Generation::default());
+            let mut node = outcome::document(&view.cloned().unwrap_or_else(unseen));
+            let chosen = planned.node.machine.vmid.map(|vmid| vmid.number());
+            node.kind = planned.node.kind;
+            node.action = planned.action;
+            node.vm_id = chosen.or(node.vm_id);
+            node.reason.clone_from(&planned.reason);
+            node.known_after = planned.known_after.as_ref().map(ToString::to_string);
+            only_planned(node)
+        };
+        let mut notes: Vec<String> =
+            ready.found.warnings.iter().map(|w| format!("{}:{}: {}", w.file, w.line, w.message)).collect();
+        notes.extend(ready.resolved.notes);
+        Ok(PlanDocument {
+            verb: "plan".into(),
+            plans: verb,
+            manifest: name.to_string(),
+            host: request.host.to_string(),
+            nodes: comparison.nodes.iter().map(document).collect(),
+            changes: comparison.changes,
+            notes,
+            error: None,
+        })
+    }
+
+    async fn plan_destroy(&self, request: &RunRequest) -> Result<PlanDocument, Refusal> {
+        let name = self.tree_name(&request.host, &request.manifest).await?;
+        let row = self.recorded(&request.host, &name).await?;
+        let snapshot = self.core().tree(self.tree_id(&request.host, &name)).await.map_err(|fault| refuse(&fault))?;
+        let views = snapshot.map(|snapshot| snapshot.nodes).unwrap_or_default();
+        let views = outcome::arrange(row.as_ref(), views.into_iter().filter(|v| !v.status.is_gone()).collect());
+        let nodes: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let mut node = outcome::document(view);
+                node.action = if may_exist(view) { Action::Destroyed } else { Action::None };
+                only_planned(node)
+            })
+            .collect();
+        let changes = nodes.iter().filter(|node| node.action == Action::Destroyed).count();
+        Ok(PlanDocument {
+            verb: "plan".into(),
+            plans: RunVerb::Destroy,
+            manifest: name.to_string(),
+            host: request.host.to_string(),
+            nodes,
+            changes: u32::try_from(changes).unwrap_or(u32::MAX),
+            notes: Vec::new(),
+            error: None,
+        })
+    }
+}
+
+/// A plan says nothing about what earlier runs did, except where they left a node that is not well.
+fn only_planned(mut node: NodeDocument) -> NodeDocument {
+    node.duration = None;
+    node.phases.clear();
+    if node.status == Status::Completed {
+        node.error = None;
+    }
+    node
+}
