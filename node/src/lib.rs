@@ -8,6 +8,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod link;
 pub mod operator;
+pub mod process;
 pub mod runtime;
 pub mod telemetry;
 pub mod tls;

@@ -2,6 +2,7 @@
 
 use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::client::{self, Found, Mode};
+use homestak_coord::daemon;
 use homestak_coord::documents::{BackupDocument, ServerDocument};
 use homestak_coord::settings::Settings;
 use homestak_protocol::fault::{Code, Fault};
@@ -155,10 +156,12 @@ fn written(context: &Context, backup: &BackupDocument, what: &str) {
 
 /// `server restore`.
 pub(super) async fn restore(context: &Context, given: &Restore) -> Outcome {
-    let _ = (context, given);
-    Err(Refusal::new(Exit::Failed, &Fault::new(Code::Internal, "a backup cannot be restored yet")))
+    let file = std::path::absolute(&given.file).unwrap_or_else(|_| given.file.clone());
+    let restored = daemon::restore(&context.settings, &file).await?;
+    written(context, &restored, "restored from");
+    Ok(Exit::Done)
 }
 
-async fn serve(_: &Context, _: Settings, _: Mode) -> Outcome {
-    Err(Refusal::new(Exit::Failed, &Fault::new(Code::Internal, "the daemon cannot run yet")))
+async fn serve(_: &Context, settings: Settings, mode: Mode) -> Outcome {
+    daemon::serve(settings, mode).await
 }

@@ -17,10 +17,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::{self, Answer, BUILD, Document, Exit, Greeting, MAX_GREETING, MAX_LINE, Refusal, Request, WireError};
 use crate::settings::Settings;
+
+pub(crate) use self::spawn::FirstWord;
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "coord.sock";
@@ -30,6 +32,12 @@ const GREETING_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a daemon may take to end: it drains in under a second.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long another command's daemon may take to come up.
+const OTHERS_START: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const OTHERS_LOOK: Duration = Duration::from_millis(20);
 
 /// How often a daemon that keeps ending is started for one command: once for each race with another command, and no more.
 const STARTS: u32 = 3;
@@ -71,9 +79,8 @@ impl Client {
                 Found::OtherBuild(_) => make_way(settings).await?,
                 Found::Nobody => {}
             }
-            // A refusal means that another command's daemon may have been faster; the next look tells.
             if let Err(refusal) = spawn::spawn(settings, Mode::OnDemand).await
-                && !matches!(find(settings).await?, Found::Ours(_))
+                && !others_is_up(settings, &refusal).await?
             {
                 return Err(refusal);
             }
@@ -213,6 +220,22 @@ async fn make_way(settings: &Settings) -> Result<(), Refusal> {
     let gone = ended(&mut reader).await;
     drop(writer);
     if gone { Ok(()) } else { Err(unreachable("the daemon gave way and is still there").with_hint(settings)) }
+}
+
+/// Whether the daemon that another command has started at the same moment, and that has the state folder, comes up.
+async fn others_is_up(settings: &Settings, refusal: &Refusal) -> Result<bool, Refusal> {
+    if refusal.error.code != Code::Busy.as_str() {
+        return Ok(false);
+    }
+    let until = Instant::now() + OTHERS_START;
+    while Instant::now() < until {
+        if !matches!(find(settings).await?, Found::Nobody) {
+            return Ok(true);
+        }
+        // There is nothing to wait on before its socket is there.
+        sleep(OTHERS_LOOK).await;
+    }
+    Ok(false)
 }
 
 /// Waits until the other side's process has ended, which closes the connection.

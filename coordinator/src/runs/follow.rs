@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::begin::summary;
 use super::{Engine, Reach, clock, outcome, refuse, watch};
 use crate::api::{Answer, Document, Exit, LiveNode, Refusal, RunView};
-use crate::documents::NodeDocument;
+use crate::documents::{NodeDocument, RunSummary};
 use crate::store::{Record, RunRow, RunState};
 
 /// How long changes are gathered before they are sent: unnoticed by people, and it keeps a tree of 10,000 nodes from being
@@ -23,8 +23,8 @@ use crate::store::{Record, RunRow, RunState};
 const GATHER: Duration = Duration::from_millis(40);
 
 impl<R: Record, C: Reach> Engine<R, C> {
-    /// Sends everything about a run until it is over or nobody listens.
-    pub async fn follow(&self, run: RunId, sink: &mpsc::Sender<Answer>) -> Result<(), Refusal> {
+    /// Sends everything about a run until it is over or nobody listens; `notes` first.
+    pub async fn follow(&self, run: RunId, notes: Vec<String>, sink: &mpsc::Sender<Answer>) -> Result<(), Refusal> {
         let mut updates = self.core().updates();
         let over = self.live().get(&run).map(|live| live.over.clone());
         let row = self.row(run).await?;
@@ -32,6 +32,9 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let mut shown = BTreeMap::new();
         if sink.send(Answer::Started(self.view(&row, &mut shown).await?)).await.is_err() {
             return Ok(());
+        }
+        for note in notes {
+            let _ = sink.send(Answer::Note(note)).await;
         }
         let mut flush_at: Option<Instant> = None;
         if let Some(mut over) = over {
@@ -74,6 +77,11 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let exit = if result.success { Exit::Done } else { Exit::Failed };
         let _ = sink.send(Answer::Done { exit, document: Box::new(Document::Run(*result)) }).await;
         Ok(())
+    }
+
+    /// A run in a list.
+    pub async fn summary(&self, run: RunId) -> Result<RunSummary, Refusal> {
+        Ok(summary(&self.row(run).await?))
     }
 
     async fn row(&self, run: RunId) -> Result<RunRow, Refusal> {

@@ -35,7 +35,8 @@ use tokio::sync::{broadcast, watch as signal};
 
 pub use self::begin::Begun;
 pub use self::reach::Reach;
-pub(crate) use self::refuse::{not_found, refuse};
+use self::refuse::not_found;
+pub(crate) use self::refuse::refuse;
 use crate::lower::{Chance, LimitOverrides};
 use crate::site::Site;
 use crate::store::{GivenUp, Record, RunFilter};

@@ -154,12 +154,14 @@ impl Core {
         }
         let bound = self.peers.get(host).is_some_and(|peer| peer.key.is_some());
         if bound && !replace {
-            return Ok(());
+            return Err(Fault::new(Code::Busy, format!("an agent of {host} has joined before"))
+                .hint("if that one is lost, ask for another in its place: --replace"));
         }
         let incarnation = Incarnation::from_bits(now.random);
-        if let Some(link) = self.links.remove(host) {
+        if let Some(link) = self.links.get(host).map(|link| link.id) {
             let why = Fault::new(Code::Identity, "another agent was expected in this one's place");
-            all.out.effects.push(Effect::Close { path: host.clone(), link: link.id, why });
+            all.out.effects.push(Effect::Close { path: host.clone(), link, why });
+            self.left(now, host, link, all);
         }
         let peer = PeerState { path: host.clone(), incarnation, token, key: None, revoked: false };
         self.remember(Record::Peer(peer), all);

@@ -64,7 +64,7 @@ impl Handle {
         }
     }
 
-    /// Lets a host's agent enrol with this token. One that has enrolled stays as it is unless it is to be replaced.
+    /// Lets a host's agent enrol with this token. Where one has enrolled, this is refused unless it is to be replaced.
     pub async fn expect(&self, host: NodePath, token: Secret, replace: bool) -> Result<(), Fault> {
         self.ask(Local::Expect { host, token, replace }).await.map(drop)
     }

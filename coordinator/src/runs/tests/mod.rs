@@ -80,7 +80,7 @@ impl World {
     async fn end(&self, run: RunId) -> RunDocument {
         let (sink, mut answers) = mpsc::channel(64);
         let engine = self.engine.clone();
-        let following = tokio::spawn(async move { engine.follow(run, &sink).await });
+        let following = tokio::spawn(async move { engine.follow(run, Vec::new(), &sink).await });
         let mut first = true;
         let end = async {
             while let Some(answer) = answers.recv().await {

@@ -1,0 +1,234 @@
+//! The daemon: one process for each state folder, which holds the record and the socket, and lets agents in.
+//!
+//! Its long-lived tasks: `socket` accepts clients and has one task for each; `local` keeps the agent of the host `local`
+//! alive; `quiet` ends a daemon that a command started when there is nothing left to look after; `stdio` keeps the log
+//! within its bound; and those of the engine, the core's shell, the hub and the HTTPS endpoint. All of them end with
+//! [`Lifecycle`]: on SIGTERM, on request, or by `quiet`.
+//!
+//! - `folder`: who holds the state folder, and what lies in it. - `endpoint`: port, CA, hub, HTTPS. - `answer`: requests.
+//! - `backup`: what must not be lost, as one file.
+
+mod answer;
+mod backup;
+mod endpoint;
+mod folder;
+mod links;
+mod local;
+mod quiet;
+mod socket;
+mod stdio;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use homestak_node::crash;
+use homestak_node::lifecycle::Lifecycle;
+use homestak_node::runtime::{self, Handle};
+use homestak_node::trust::clock::Clock;
+use homestak_node::world::NoWorld;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::path::NodePath;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+pub use self::backup::restore;
+use self::endpoint::Endpoint;
+use self::folder::Folder;
+use self::stdio::Stdio;
+use crate::api::{Exit, Refusal};
+use crate::client::Mode;
+use crate::lower::{LimitOverrides, random};
+use crate::runs::{Engine, Parts, Troubles, refuse};
+use crate::settings::Settings;
+use crate::site::Site;
+use crate::store::{SealKey, Store};
+
+/// How often it is looked whether the log has grown over its bound.
+const LOG_CHECK: Duration = Duration::from_secs(60);
+
+/// Everything that answers to clients. Cheap to clone.
+#[derive(Clone)]
+struct Daemon {
+    settings: Arc<Settings>,
+    engine: Engine<Store, Handle>,
+    store: Store,
+    endpoint: Arc<Endpoint>,
+    life: Lifecycle,
+    started_ms: u64,
+    /// Whether it ends by itself.
+    on_demand: Arc<AtomicBool>,
+    /// How many clients there are.
+    clients: watch::Sender<usize>,
+    /// What keeps the agent of `local` from coming up.
+    troubles: watch::Receiver<Troubles>,
+    /// Why the site that is in force is not the one on disk.
+    site_problem: watch::Sender<Option<String>>,
+    /// Whether the log goes to a file.
+    logs_to_file: bool,
+    /// Clients who wait for the end of this process, which is told by the end of their connection.
+    held: Arc<Mutex<Vec<socket::Held>>>,
+}
+
+/// Is the daemon, until a signal, a request or its own end. In the background it first says on stdout, in one line, whether
+/// it is up.
+pub async fn serve(settings: Settings, mode: Mode) -> Result<Exit, Refusal> {
+    let mut stdio = Stdio::take(mode);
+    match start(settings, mode, &mut stdio).await {
+        Ok(running) => running.until_the_end().await,
+        Err(refusal) => {
+            stdio.say_refused(&refusal);
+            Err(refusal)
+        }
+    }
+}
+
+/// A daemon that is up.
+struct Running {
+    daemon: Daemon,
+    local: local::Local,
+    /// Held until everything else has ended.
+    folder: Folder,
+}
+
+async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Running, Refusal> {
+    let life = Lifecycle::new();
+    life.heed_signals().map_err(|source| internal("signals cannot be listened for", &source))?;
+    let limits = limits()?;
+    let links = links::Links::from_environment().map_err(|why| usage(links::LINKS, &why))?;
+    let site = Arc::new(Site::open(&settings.site).map_err(|fault| refuse(&fault))?);
+    let folder = Folder::take(&settings.state_dir).await?;
+    stdio.open_log(&settings, mode)?;
+    let clock = Clock::system();
+    let endpoint = Arc::new(Endpoint::bind(&settings, &folder, clock, links)?);
+    let bits = u128::from_ne_bytes(random().map_err(|fault| refuse(&fault))?);
+    let store = open_store(&folder, &endpoint, bits)?;
+    let key = folder.signing_key()?;
+    let options = runtime::Options {
+        place: NodePath::coordinator(),
+        journal: crate::store::Record::journal(&store),
+        world: Arc::new(NoWorld),
+        hub: Some(endpoint.events()?),
+        uplink: None,
+        boot: endpoint.boot(),
+        crash: crash::Plan::from_environment(),
+    };
+    let core = runtime::start(options, &life).await.map_err(|error| internal("the core cannot start", &error))?;
+    let (troubled, troubles) = watch::channel(Troubles::new());
+    let parts = Parts { store: store.clone(), core, site, key, limits, life: life.clone(), troubles: troubles.clone() };
+    let engine = Engine::new(parts);
+    engine.resume().await.map_err(|fault| refuse(&fault))?;
+    endpoint.serve(&life)?;
+    let local = local::Local::supervise(&folder, &endpoint, engine.clone(), troubled, &life);
+    let daemon = Daemon {
+        settings: Arc::new(settings),
+        engine,
+        store,
+        endpoint,
+        life,
+        started_ms: crate::runs::clock::now_ms(),
+        on_demand: Arc::new(AtomicBool::new(mode == Mode::OnDemand)),
+        clients: watch::Sender::new(0),
+        troubles,
+        site_problem: watch::Sender::new(None),
+        logs_to_file: stdio.logs_to_file(),
+        held: Arc::default(),
+    };
+    socket::listen(&daemon, &folder)?;
+    quiet::watch(&daemon);
+    reload_on_hangup(&daemon)?;
+    stdio.keep_log_bounded(&daemon.life);
+    folder.write_pid()?;
+    tracing::info!(
+        pid = std::process::id(),
+        port = daemon.endpoint.port(),
+        state_dir = %daemon.settings.state_dir.display(),
+        build = crate::api::BUILD,
+        "the daemon is up"
+    );
+    stdio.say_up(&daemon.greeting());
+    Ok(Running { daemon, local, folder })
+}
+
+impl Running {
+    async fn until_the_end(self) -> Result<Exit, Refusal> {
+        let life = self.daemon.life.clone();
+        life.ending.cancelled().await;
+        // Nobody new is let in; those who come find nobody, and start another.
+        self.folder.remove_socket();
+        let leave = self.daemon.engine.is_idle().await.unwrap_or(false);
+        // Its agent ends with it unless there is something left to look after.
+        tokio::join!(life.drained(), self.local.end(leave));
+        self.folder.remove_pid();
+        tracing::info!("the daemon has ended");
+        Ok(Exit::Done)
+    }
+}
+
+impl Daemon {
+    /// Looks at the site again; a bad one leaves the present one in force.
+    fn reload(&self) -> Result<(), Fault> {
+        match Site::open(&self.settings.site) {
+            Ok(site) => {
+                self.engine.set_site(Arc::new(site));
+                self.site_problem.send_replace(None);
+                tracing::info!("the site was read again");
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "the site cannot be read again; the last good one stays in force");
+                self.site_problem.send_replace(Some(format!("the site cannot be read again: {}", fault.message)));
+                Err(fault)
+            }
+        }
+    }
+}
+
+fn reload_on_hangup(daemon: &Daemon) -> Result<(), Refusal> {
+    let mut hangups =
+        signal(SignalKind::hangup()).map_err(|source| internal("signals cannot be listened for", &source))?;
+    let daemon = daemon.clone();
+    let ending = daemon.life.ending.clone();
+    daemon.life.tracker.clone().spawn(async move {
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                hangup = hangups.recv() => if hangup.is_none() { return },
+            }
+            // Told in the log and in `server status`.
+            let _ = daemon.reload();
+        }
+    });
+    Ok(())
+}
+
+fn open_store(folder: &Folder, endpoint: &Endpoint, random: u128) -> Result<Store, Refusal> {
+    let key = SealKey::new(&endpoint.journal_key()).ok_or_else(|| internal_text("the store's key is none"))?;
+    Store::open(&folder.store(), key, random).map_err(|error| Refusal::new(Exit::Failed, &error.fault()))
+}
+
+fn limits() -> Result<LimitOverrides, Refusal> {
+    let text = std::env::var("HOMESTAK_LIMITS").unwrap_or_default();
+    LimitOverrides::parse(&text).map_err(|why| usage("HOMESTAK_LIMITS", &why))
+}
+
+fn usage(variable: &str, why: &str) -> Refusal {
+    let fault =
+        Fault::new(Code::NotFound, format!("{variable}: {why}")).hint("leave it out, or write it as documented");
+    Refusal::new(Exit::Usage, &fault)
+}
+
+fn internal_text(message: impl Into<String>) -> Refusal {
+    Refusal::new(Exit::Failed, &Fault::new(Code::Internal, message))
+}
+
+/// A refusal that tells an error with its causes.
+fn internal(what: &str, error: &dyn std::error::Error) -> Refusal {
+    let mut message = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    internal_text(message)
+}
