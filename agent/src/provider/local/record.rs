@@ -1,9 +1,11 @@
 //! `machine.json`: what is known of a machine of `local`, in its folder.
 //!
-//!     <state>/machines/<tag>/machine.json    this record
-//!                           /root/           its root file system
-//!                           /state/          its agent's state folder, with `agent.yaml`: how it finds its parent
-//!                           /log             what its agent writes to stderr
+//! ```text
+//! <state>/machines/<tag>/machine.json    this record
+//!                       /root/           its root file system
+//!                       /state/          its agent's state folder, with `agent.yaml`: how it finds its parent
+//!                       /log             what its agent writes to stderr
+//! ```
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
