@@ -1,6 +1,8 @@
 //! What machines of `local` start from: folders, put in place whole.
 //!
-//!     <state>/images/<name>/    what the root folder of such a machine holds at first
+//! ```text
+//! <state>/images/<name>/    what the root folder of such a machine holds at first
+//! ```
 
 use std::fs::{self, DirBuilder};
 use std::io;
