@@ -70,6 +70,8 @@ impl Core {
     /// A child with a certificate says Hello.
     pub(super) fn join(&mut self, now: Moment, joining: Joining, all: &mut Gathered) {
         let Joining { ticket, link, key, address, protocol, hello } = joining;
+        // A socket for both families shows IPv4 peers as mapped addresses.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let path = hello.path.clone();
         let refused = match self.peers.get(&path) {
             Some(peer) if peer.revoked => Some(revoked(&path)),
