@@ -27,6 +27,7 @@ use crate::link::LinkId;
 use crate::operator::{Cx, Link, Operator, Scene};
 
 /// A process's decisions.
+#[derive(Clone)]
 pub struct Core {
     me: NodePath,
     simulated: bool,
@@ -49,6 +50,7 @@ pub struct Core {
     ahead: BTreeSet<NodePath>,
 }
 
+#[derive(Clone)]
 struct Tree {
     operator: Operator,
     views: BTreeMap<NodePath, NodeView>,

@@ -41,7 +41,7 @@ pub enum Who {
 }
 
 /// Something happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// The process has started; what it remembers has been read.
     Start,
@@ -74,7 +74,7 @@ pub enum Input {
 }
 
 /// What the edge of a process asks of its core.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Local {
     /// Let a host's agent enrol with this token.
     Expect { host: NodePath, token: Secret, replace: bool },

@@ -177,7 +177,7 @@ enum Op {
 }
 
 /// A child: what is remembered of it, and what is not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Child {
     state: ChildState,
     /// Its place in the order; none where the order does not name it.
@@ -260,6 +260,7 @@ impl Child {
 }
 
 /// One tree on one level.
+#[derive(Clone)]
 pub(crate) struct Operator {
     tree: TreeId,
     state: TreeState,

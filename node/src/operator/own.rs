@@ -9,7 +9,7 @@ use super::{Cx, Operator, OwnStage, OwnState, Stage, pause};
 use crate::core::step::{Effect, TimerKey, TimerKind, Who, Work, Worked};
 
 /// What is not remembered of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     /// Work is in flight.
     working: bool,
