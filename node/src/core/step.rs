@@ -167,7 +167,7 @@ pub enum Work {
     /// See [`crate::world::World::ensure`].
     Ensure { run: RunId, incarnation: Incarnation, machine: Box<Machine>, cloud_init: Box<CloudInit>, token: Secret },
     /// See [`crate::world::World::remove`].
-    Remove { vmid: Option<homestak_protocol::ids::Vmid> },
+    Remove { vmid: Option<homestak_protocol::ids::Vmid>, only: Option<Incarnation> },
     /// See [`crate::world::World::become_host`].
     BecomeHost(Box<Own>),
     /// See [`crate::world::World::configure`].

@@ -109,7 +109,13 @@ impl Manifest {
             let index = chance.index(manifest.nodes.len());
             match chance.below(5) {
                 0 => manifest.grow(300, chance),
-                1 | 2 if manifest.nodes.len() > 1 => manifest.fell(index),
+                1 | 2 => {
+                    let before = manifest.clone();
+                    manifest.fell(index);
+                    if manifest.nodes.is_empty() {
+                        manifest = before;
+                    }
+                }
                 3 => manifest.nodes[index].cores += 1,
                 _ => {
                     let spec = &mut manifest.nodes[index].spec;
@@ -117,7 +123,7 @@ impl Manifest {
                 }
             }
         }
-        if manifest.nodes.is_empty() { self.clone() } else { manifest }
+        manifest
     }
 
     /// Without a node and what it carries.

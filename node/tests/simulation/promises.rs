@@ -172,7 +172,12 @@ impl Sim {
         }
         match work {
             Work::Ensure { .. } => self.watch_ensure(pid, tree, place, generation),
-            Work::Remove { .. } => self.watch_remove(pid, tree, place, before.and_then(|before| before.stage)),
+            Work::Remove { only, .. } => {
+                let other = only.is_some_and(|life| self.world.machine(place).is_some_and(|m| m.incarnation != life));
+                if !other {
+                    self.watch_remove(pid, tree, place, before.and_then(|before| before.stage));
+                }
+            }
             _ => {}
         }
     }

@@ -149,8 +149,8 @@ fn storm_through(sim: &mut Sim, plot: &mut Chance, mut errands: Vec<Errand>, las
         !errands.is_empty()
     });
     if !done && sim.watch.broken.is_none() {
-        let open: Vec<_> = errands.iter().map(|errand| format!("{} g{}", errand.tree, errand.generation)).collect();
-        sim.broken("every run ends", COORDINATOR, open.join(", "));
+        let open = sim.unsettled();
+        sim.broken("every run ends", COORDINATOR, open.join("; "));
     }
     done
 }
@@ -165,8 +165,8 @@ fn quiet(sim: &mut Sim, trees: &[TreeId]) -> bool {
 }
 
 /// A run in fair weather.
-pub(crate) fn fair_run(sim: &mut Sim, manifest: &Manifest, want: Want) -> Option<Errand> {
-    let errand = Errand::new(sim, manifest.tree.clone(), want, policy(OnError::Stop, true), true);
+pub(crate) fn fair_run(sim: &mut Sim, manifest: &Manifest, want: Want, clean: bool) -> Option<Errand> {
+    let errand = Errand::new(sim, manifest.tree.clone(), want, policy(OnError::Stop, true), clean);
     let done = storm_through(sim, &mut Chance::seeded(0), vec![errand.clone()], 0);
     (done && sim.watch.broken.is_none()).then_some(errand)
 }
@@ -175,11 +175,10 @@ pub(crate) fn fair_run(sim: &mut Sim, manifest: &Manifest, want: Want) -> Option
 fn ending(sim: &mut Sim, plot: &mut Chance, manifest: &Manifest) {
     let trees = [manifest.tree.clone()];
     let was_forgotten = !sim.watch.forgotten.is_empty();
-    sim.watch.forgotten.clear();
     sim.watch.stolen.clear();
     let way = plot.below(10);
     if way < 7 {
-        let Some(errand) = fair_run(sim, manifest, Want::Apply(manifest.clone())) else { return };
+        let Some(errand) = fair_run(sim, manifest, Want::Apply(manifest.clone()), !was_forgotten) else { return };
         sim.judge_built(&errand, was_forgotten);
         if sim.watch.broken.is_some() || !quiet(sim, &trees) {
             return;
@@ -187,11 +186,11 @@ fn ending(sim: &mut Sim, plot: &mut Chance, manifest: &Manifest) {
     }
     if way < 5 {
         let before = (sim.world.made, sim.world.unmade, sim.world.reconfigured);
-        let Some(errand) = fair_run(sim, manifest, Want::Apply(manifest.clone())) else { return };
+        let Some(errand) = fair_run(sim, manifest, Want::Apply(manifest.clone()), true) else { return };
         sim.judge_unchanged(&errand, before);
     }
     if way >= 4 && sim.watch.broken.is_none() {
-        let Some(errand) = fair_run(sim, manifest, Want::Destroy) else { return };
+        let Some(errand) = fair_run(sim, manifest, Want::Destroy, true) else { return };
         sim.judge_destroyed(&errand);
         quiet(sim, &trees);
     }

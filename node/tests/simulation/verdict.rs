@@ -28,8 +28,9 @@ impl Sim {
 
     /// A run is over.
     pub(crate) fn judge_end(&mut self, errand: &Errand) {
-        let open: Vec<_> =
-            self.views(&errand.tree).filter(|view| !view.status.is_final()).map(|view| shown(view)).collect();
+        let (of_it, all) = (errand.generation, matches!(errand.want, Want::Destroy));
+        let open = self.views(&errand.tree).filter(|view| all || view.generation == of_it);
+        let open: Vec<_> = open.filter(|view| !view.status.is_final()).map(shown).collect();
         if !open.is_empty() {
             return self.fails("a run that is over leaves no node without a last word", open.join(", "));
         }
@@ -64,7 +65,10 @@ impl Sim {
     /// Whatever failed was meant to fail, or ran out of time because of it.
     fn judge_failures(&mut self, errand: &Errand) {
         let generation = errand.generation;
-        let failed = self.views(&errand.tree).filter(|view| view.generation == generation && view.status == Status::Failed);
+        // What is no longer named keeps the status that it had.
+        let failed = self.views(&errand.tree).filter(|view| {
+            view.generation == generation && view.status == Status::Failed && view.action != Action::Orphaned
+        });
         let mut unexplained = Vec::new();
         for view in failed {
             let Some(fault) = &view.fault else {
@@ -136,11 +140,11 @@ impl Sim {
             if process.dead || self.watch.is_disturbed(&process.place) {
                 continue;
             }
-            let open = process.disk.trees.iter().find(|(_, image)| image.state.as_ref().is_some_and(|s| !s.settled));
-            let open = open.map(|(tree, image)| format!("{tree}: {:?} {:?}", image.state, image.children));
+            let open = self.unsettled_at(pid);
             let alone = process.uplink.is_none() && pid != COORDINATOR;
             let parent = process.place.parent().unwrap_or_else(NodePath::coordinator);
             let told = self.at.get(&parent).and_then(|&parent| self.processes[parent].disk.seen.get(&process.place));
+            let told = told.filter(|(journal, _)| Some(*journal) == process.disk.journal);
             let told = told.map(|(_, position)| *position).unwrap_or_default();
             let untold = pid != COORDINATOR && told != process.disk.last_position;
             if let Some(open) = open {
@@ -156,6 +160,26 @@ impl Sim {
         for tree in trees {
             self.judge_agreement(tree);
         }
+    }
+
+    fn unsettled_at(&self, pid: crate::process::Pid) -> Option<String> {
+        let process = &self.processes[pid];
+        let open = process.disk.trees.iter().find(|(_, image)| image.state.as_ref().is_some_and(|s| !s.settled));
+        let (_, image) = open?;
+        let state = image.state.as_ref()?;
+        let children: Vec<_> = image
+            .children
+            .values()
+            .map(|child| format!("{} {:?} {:?} settled {:?}", child.path, child.goal, child.stage, child.settled))
+            .collect();
+        let own = state.own.as_ref().map(|own| own.stage);
+        let (word, generation) = (state.word, state.generation);
+        Some(format!("{} g{generation} {word:?} own {own:?} [{}]", process.place, children.join(", ")))
+    }
+
+    /// Who has not settled.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        (0..self.processes.len()).filter(|&pid| !self.processes[pid].dead).filter_map(|pid| self.unsettled_at(pid)).collect()
     }
 
     /// What the root says of a tree is so.

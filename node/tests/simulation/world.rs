@@ -98,6 +98,10 @@ impl World {
         self.machines.get(place).and_then(|machines| machines.first())
     }
 
+    fn lives(&self, place: &NodePath, life: Incarnation) -> bool {
+        self.machine(place).is_some_and(|machine| machine.incarnation == life)
+    }
+
     fn machine_mut(&mut self, place: &NodePath) -> Option<&mut Machine> {
         self.machines.get_mut(place).and_then(|machines| machines.first_mut())
     }
@@ -211,6 +215,9 @@ impl Sim {
                 self.clock.after(300, Happening::Look(id));
             }
             (Work::Remove { .. }, None) => self.clock.after(20, Happening::End(id)),
+            (Work::Remove { only: Some(life), .. }, _) if !self.world.lives(&job.place, *life) => {
+                self.clock.after(20, Happening::End(id));
+            }
             _ => self.clock.after(doing / 4, Happening::Take(id)),
         }
     }
