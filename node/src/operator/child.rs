@@ -84,6 +84,9 @@ pub(super) struct Child {
     pub(super) enrolling: bool,
     /// Its token was shown with another key than the one that is bound to it.
     pub(super) spurned: bool,
+    /// Whatever is there now may be another machine than the one whose agent has joined: when it is wanted again, it is
+    /// given another life, and a token that no key is bound to.
+    pub(super) life_over: bool,
     /// The link on which its order was sent.
     pub(super) sent: Option<LinkId>,
     /// The strongest word that it was told, and the link on which.
@@ -115,6 +118,7 @@ impl Child {
             given_up_on: false,
             enrolling: false,
             spurned: false,
+            life_over: false,
             sent: None,
             told: None,
             drain_sent: None,

@@ -126,6 +126,7 @@ impl Operator {
         if child.state.goal == Goal::Up {
             // It was named again while it was to go.
             child.again = false;
+            child.life_over = true;
             child.enter(Stage::Waiting, cx.now_ms());
             return self.drive(child, cx);
         }

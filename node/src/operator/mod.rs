@@ -153,6 +153,7 @@ impl Operator {
             child.heard();
             child.unsay();
             child.given_up_on = false;
+            child.spurned = false;
             if !child.state.joined {
                 child.state.joined = true;
                 child.dirty = true;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use homestak_protocol::event::{
-    Action, Change, NodeChange, NodeView, Origin, Phase, PhaseChange, PhaseStatus, Status,
-};
+use homestak_protocol::event::{Action, Change, NodeChange, NodeView, Origin, Phase, PhaseChange, PhaseStatus, Status};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, JournalId, Position, Seq};
 use homestak_protocol::order::NodeKind;
@@ -86,7 +84,14 @@ impl<'a> Cx<'a> {
         self.scene.links.get(path)
     }
 
-    pub(super) fn node(&mut self, path: &NodePath, kind: NodeKind, status: Status, action: Option<Action>, fault: Option<Fault>) {
+    pub(super) fn node(
+        &mut self,
+        path: &NodePath,
+        kind: NodeKind,
+        status: Status,
+        action: Option<Action>,
+        fault: Option<Fault>,
+    ) {
         self.out.changes.push(Change::Node(NodeChange {
             path: path.clone(),
             kind,
@@ -99,7 +104,14 @@ impl<'a> Cx<'a> {
         }));
     }
 
-    pub(super) fn phase(&mut self, path: &NodePath, phase: Phase, status: PhaseStatus, began_ms: u64, note: Option<String>) {
+    pub(super) fn phase(
+        &mut self,
+        path: &NodePath,
+        phase: Phase,
+        status: PhaseStatus,
+        began_ms: u64,
+        note: Option<String>,
+    ) {
         let duration_ms = match status {
             PhaseStatus::Running => 0,
             _ => self.now_ms().saturating_sub(began_ms),

@@ -88,13 +88,14 @@ impl Operator {
         };
         let path = &child.state.path;
         // A life goes on for as long as its token is on record.
-        let life = child.state.incarnation.and_then(|life| {
+        let life = child.state.incarnation.filter(|_| !std::mem::take(&mut child.life_over)).and_then(|life| {
             let peer = cx.scene.peers.get(path).filter(|peer| peer.incarnation == life)?;
             Some((life, peer.token.clone()))
         });
         let (incarnation, token) = life.unwrap_or_else(|| {
             // A new life is bound to the token that is put into it, and to no key yet.
             let (incarnation, token) = (Incarnation::from_bits(cx.draw()), make.token);
+            cx.out.records.push(Record::PeerGone(path.clone()));
             cx.out.records.push(Record::Peer(unbound(path, incarnation, token.clone())));
             child.state.incarnation = Some(incarnation);
             child.state.joined = false;
@@ -316,10 +317,7 @@ impl Operator {
                 )
                 .hint("look at the machine's console; is the agent in its image, and can it reach its host's UDP port?")
                 .at(&child.state.path);
-                if child.spurned {
-                    // Another machine than the one that is on record has its token. The next order gives it a new life.
-                    cx.out.records.push(Record::PeerGone(child.state.path.clone()));
-                }
+                child.life_over |= child.spurned;
                 self.fail(child, phase_of(child), fault, cx);
             }
             Stage::Removing => {

@@ -83,7 +83,11 @@ impl Operator {
             if !known {
                 self.bear(ChildState::new(ask.path.clone(), ask.kind, ask.make.is_some()));
             }
-            self.with(&ask.path, cx, |_, child, cx| child.renew(ask.kind, cx.now_ms()));
+            self.with(&ask.path, cx, |_, child, cx| {
+                let shut_out = child.spurned && cx.link(&ask.path).is_none();
+                child.life_over |= shut_out || child.state.stage == Stage::Stuck;
+                child.renew(ask.kind, cx.now_ms());
+            });
         }
         self.index();
         let orphans: Vec<_> =
@@ -147,7 +151,8 @@ impl Operator {
             self.dirty = true;
             self.children.values_mut().for_each(Child::renew_end);
         }
-        if directive.verb == Verb::Destroy {
+        // Told once more, it says nothing new: what is on record above may be gone from here by now.
+        if directive.verb == Verb::Destroy && self.state.word < Some(Verb::Destroy) {
             for recorded in &directive.recorded {
                 if self.children.contains_key(&recorded.path) || !cx.scene.me.carries(&recorded.path) {
                     continue;

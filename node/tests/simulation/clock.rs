@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use homestak_node::link::Grant;
 use homestak_node::core::step::TimerKey;
+use homestak_node::link::Grant;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::Position;
 use homestak_protocol::message::{Hello, Reply, Request};
@@ -12,8 +12,8 @@ use homestak_protocol::path::NodePath;
 use homestak_protocol::secret::Secret;
 
 use crate::process::Pid;
-use crate::world::{JobId, MachineId};
 use crate::wire::WireId;
+use crate::world::{JobId, MachineId};
 
 /// Something that happens at a moment. What belongs to one life of a process names it, and is void in another.
 #[derive(Clone, Debug)]

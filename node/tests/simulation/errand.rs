@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use homestak_node::core::step::{Local, Ticket};
-use homestak_protocol::ids::{Generation, Incarnation, RunId};
+use homestak_protocol::ids::{Generation, RunId};
 use homestak_protocol::order::{Directive, Limits, Millis, OnError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 
@@ -13,6 +13,7 @@ use crate::chance::Chance;
 use crate::clock::Happening;
 use crate::forest::Manifest;
 use crate::sim::{COORDINATOR, Sim};
+use crate::world::MachineId;
 
 /// The pause before the coordinator is asked again, in milliseconds.
 const ASK_AGAIN: u64 = 400;
@@ -47,7 +48,7 @@ pub(crate) struct Errand {
     /// A word that is said in the middle: so long after the order was taken.
     pub(crate) word: Option<(u64, Verb)>,
     /// The machines that there were when it began.
-    pub(crate) found: BTreeMap<NodePath, Incarnation>,
+    pub(crate) found: BTreeMap<NodePath, MachineId>,
     /// Whether everything was quiet when it began.
     pub(crate) clean: bool,
     asked: Option<(Ticket, u32)>,
@@ -92,7 +93,9 @@ impl Errand {
             }
         }
         sim.world.injured.clear();
-        let found = sim.world.of_tree(&tree).map(|(place, machine)| (place.clone(), machine.incarnation)).collect();
+        // A machine that nobody was told of is whoever's that is the first to be told.
+        let found = sim.world.of_tree(&tree).filter(|(_, machine)| machine.reported_in.is_some());
+        let found = found.map(|(place, machine)| (place.clone(), machine.id)).collect();
         let run = RunId::from_bits(sim.chance.below(u64::MAX));
         Self {
             tree,

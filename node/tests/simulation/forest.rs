@@ -187,7 +187,8 @@ impl Manifest {
     /// What a whole run is given.
     pub(crate) fn order(&self, run: RunId, generation: Generation, policy: Policy) -> RootOrder {
         let order = self.subtree(None, &NodePath::host_root(&self.tree.host), run, generation, policy);
-        let nodes = self.paths().iter().zip(&self.nodes).map(|(path, node)| unseen(path, node.kind, generation)).collect();
+        let nodes =
+            self.paths().iter().zip(&self.nodes).map(|(path, node)| unseen(path, node.kind, generation)).collect();
         RootOrder { tree: self.tree.clone(), run, generation, policy, order, nodes }
     }
 

@@ -67,7 +67,11 @@ fn random_schedules_keep_every_promise() {
                         let broken = std::panic::catch_unwind(|| Play::of(seed).breaks());
                         match broken {
                             Ok(None) => {}
-                            Ok(Some(broken)) => found.push((seed, broken.promise.to_owned(), format!("{}: {}", broken.place, broken.what))),
+                            Ok(Some(broken)) => found.push((
+                                seed,
+                                broken.promise.to_owned(),
+                                format!("{}: {}", broken.place, broken.what),
+                            )),
                             Err(_) => found.push((seed, "panic".into(), String::new())),
                         }
                     }
@@ -78,10 +82,14 @@ fn random_schedules_keep_every_promise() {
     });
     eprintln!("{count} in {:?}", began.elapsed());
     let mut by: std::collections::BTreeMap<&str, Vec<&(u64, String, String)>> = Default::default();
-    for f in &found { by.entry(f.1.as_str()).or_default().push(f); }
+    for f in &found {
+        by.entry(f.1.as_str()).or_default().push(f);
+    }
     for (p, f) in &by {
         eprintln!("== {p}: {}", f.len());
-        for x in f.iter().take(6) { eprintln!("   {} {}", x.0, x.2.chars().take(300).collect::<String>()); }
+        for x in f.iter().take(6) {
+            eprintln!("   {} {}", x.0, x.2.chars().take(300).collect::<String>());
+        }
     }
     assert!(found.is_empty());
 }

@@ -73,10 +73,9 @@ impl Sim {
         let mut key = [0; 32];
         key[..16].copy_from_slice(&self.chance.bits().to_le_bytes());
         let skew = if self.chance.mille(100) { 0 } else { 1_700_000_000_000 + self.chance.below(1000) };
-        let grant = place.is_coordinator().then(|| Grant {
-            path: place.clone(),
-            incarnation: homestak_protocol::ids::Incarnation::from_bits(0),
-        });
+        let grant = place
+            .is_coordinator()
+            .then(|| Grant { path: place.clone(), incarnation: homestak_protocol::ids::Incarnation::from_bits(0) });
         self.processes.push(Process {
             place: place.clone(),
             disk: Image::default(),
@@ -147,7 +146,8 @@ impl Sim {
 
     /// It dies, and comes back after a while.
     pub(crate) fn crash(&mut self, pid: Pid) {
-        let pause = if self.chance.mille(100) { self.chance.between(5_000, 20_000) } else { self.chance.between(20, 3000) };
+        let pause =
+            if self.chance.mille(100) { self.chance.between(5_000, 20_000) } else { self.chance.between(20, 3000) };
         self.kill(pid);
         let life = self.processes[pid].life;
         if !self.processes[pid].dead {

@@ -139,7 +139,9 @@ impl Sim {
             self.watch.heard.entry(gap.origin.clone()).or_default().gap = true;
         }
         let texts = match &event.change {
-            Change::Node(node) => node.fault.iter().flat_map(|f| [Some(&f.message), f.hint.as_ref()]).flatten().collect(),
+            Change::Node(node) => {
+                node.fault.iter().flat_map(|f| [Some(&f.message), f.hint.as_ref()]).flatten().collect()
+            }
             Change::Phase(phase) => phase.note.iter().collect(),
             Change::Settled(_) | Change::Gap(_) => Vec::new(),
         };
@@ -155,7 +157,14 @@ impl Sim {
     }
 
     /// Work is about to begin.
-    pub(crate) fn watch_work(&mut self, pid: Pid, tree: &TreeId, place: &NodePath, generation: Generation, work: &Work) {
+    pub(crate) fn watch_work(
+        &mut self,
+        pid: Pid,
+        tree: &TreeId,
+        place: &NodePath,
+        generation: Generation,
+        work: &Work,
+    ) {
         let before = self.watch.before.get(place).copied().filter(|before| before.generation == generation);
         let word = before.and_then(|before| before.word);
         let name = work.name();
@@ -167,7 +176,11 @@ impl Sim {
                 _ => word == Verb::Halt,
             };
             if !allowed {
-                self.broken("nothing new begins after the word has come", pid, format!("{name} {place} after {word:?}"));
+                self.broken(
+                    "nothing new begins after the word has come",
+                    pid,
+                    format!("{name} {place} after {word:?}"),
+                );
             }
         }
         match work {

@@ -54,7 +54,8 @@ pub(crate) fn of_input(input: &Input) -> String {
         Input::Report { path, .. } => format!("< {path}: presence"),
         Input::Request { request, .. } => format!("< request {}", of_request(request)),
         Input::Join { link, hello, .. } => {
-            let known: Vec<_> = hello.generations.iter().map(|(tree, generation)| format!("{tree} g{generation}")).collect();
+            let known: Vec<_> =
+                hello.generations.iter().map(|(tree, generation)| format!("{tree} g{generation}")).collect();
             format!("< join {} link {} knows {}", hello.path, link.0, known.join(", "))
         }
         Input::Sent { sent, path, reply, .. } => {

@@ -52,9 +52,9 @@ impl Sim {
 
     /// What a run finds, it leaves, unless it is to prune it.
     fn judge_found(&mut self, errand: &Errand, named: &BTreeSet<NodePath>) {
-        let missing = errand.found.iter().find(|(place, life)| {
+        let missing = errand.found.iter().find(|(place, id)| {
             let stays = !errand.policy.prune || is_named(place, named);
-            stays && self.world.machine(place).map(|machine| machine.incarnation) != Some(**life)
+            stays && self.world.machine(place).map(|machine| machine.id) != Some(**id)
         });
         if let Some((place, _)) = missing {
             let what = place.to_string();
@@ -141,9 +141,16 @@ impl Sim {
                 continue;
             }
             let open = self.unsettled_at(pid);
-            let alone = process.uplink.is_none() && pid != COORDINATOR;
             let parent = process.place.parent().unwrap_or_else(NodePath::coordinator);
-            let told = self.at.get(&parent).and_then(|&parent| self.processes[parent].disk.seen.get(&process.place));
+            let parent = self.at.get(&parent).map(|&parent| &self.processes[parent].disk);
+            // A machine that was to be given another life, and was not, waits for the next order.
+            let life = parent.and_then(|disk| disk.peers.get(&process.place)).map(|peer| peer.incarnation);
+            let shut_out = self.world.machine(&process.place).is_some_and(|m| life.is_some_and(|l| l != m.incarnation));
+            if shut_out && process.core.is_some() {
+                continue;
+            }
+            let alone = process.uplink.is_none() && pid != COORDINATOR;
+            let told = parent.and_then(|disk| disk.seen.get(&process.place));
             let told = told.filter(|(journal, _)| Some(*journal) == process.disk.journal);
             let told = told.map(|(_, position)| *position).unwrap_or_default();
             let untold = pid != COORDINATOR && told != process.disk.last_position;
@@ -179,7 +186,10 @@ impl Sim {
 
     /// Who has not settled.
     pub(crate) fn unsettled(&self) -> Vec<String> {
-        (0..self.processes.len()).filter(|&pid| !self.processes[pid].dead).filter_map(|pid| self.unsettled_at(pid)).collect()
+        (0..self.processes.len())
+            .filter(|&pid| !self.processes[pid].dead)
+            .filter_map(|pid| self.unsettled_at(pid))
+            .collect()
     }
 
     /// What the root says of a tree is so.

@@ -57,7 +57,10 @@ pub(crate) struct Machine {
 enum Ending {
     Well,
     /// With this fault; `after` says whether what was wanted has been done all the same.
-    Badly { fault: Fault, after: bool },
+    Badly {
+        fault: Fault,
+        after: bool,
+    },
     Never,
 }
 
@@ -140,7 +143,11 @@ impl Sim {
             Who::Child(path) => path.clone(),
         };
         if process.jobs.contains_key(&(tree.clone(), who.clone())) {
-            return self.broken("one piece of work at a time for each machine", pid, format!("{} {place}", work.name()));
+            return self.broken(
+                "one piece of work at a time for each machine",
+                pid,
+                format!("{} {place}", work.name()),
+            );
         }
         self.watch_work(pid, &tree, &place, generation, &work);
         let ending = self.ending(&place, &work);
@@ -240,7 +247,8 @@ impl Sim {
                 self.clock.after(doing + 5, Happening::End(id));
             }
             Work::BecomeHost(_) => {
-                let is_host = self.world.machine_mut(&job.place).map(|machine| std::mem::replace(&mut machine.is_host, true));
+                let is_host =
+                    self.world.machine_mut(&job.place).map(|machine| std::mem::replace(&mut machine.is_host, true));
                 if is_host == Some(false) && self.chance.mille(150) {
                     // It takes a reboot, once.
                     return self.crash(job.pid);
