@@ -89,6 +89,12 @@ impl Clock {
         self.what.remove(&number)
     }
 
+    /// What happens next.
+    pub(crate) fn peek(&self) -> Option<&Happening> {
+        let Reverse((_, number)) = self.due.peek()?;
+        self.what.get(number)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.due.is_empty()
     }

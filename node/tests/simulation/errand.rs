@@ -128,12 +128,7 @@ impl Errand {
         let now = sim.clock.now;
         let state = sim.state(COORDINATOR, &self.tree);
         let Some(state) = state.filter(|state| state.generation == self.generation) else {
-            self.ask(sim, now, |errand| match &errand.want {
-                Want::Apply(manifest) => {
-                    Local::Order(Box::new(manifest.order(errand.run, errand.generation, errand.policy)))
-                }
-                Want::Destroy => errand.directive(Verb::Destroy),
-            });
+            self.ask(sim, now, Self::order);
             return false;
         };
         if state.settled {
@@ -150,6 +145,14 @@ impl Errand {
             }
         }
         false
+    }
+
+    /// What the coordinator is asked for.
+    pub(crate) fn order(&self) -> Local {
+        match &self.want {
+            Want::Apply(manifest) => Local::Order(Box::new(manifest.order(self.run, self.generation, self.policy))),
+            Want::Destroy => self.directive(Verb::Destroy),
+        }
     }
 
     fn ask(&mut self, sim: &mut Sim, now: u64, what: impl FnOnce(&Self) -> Local) {

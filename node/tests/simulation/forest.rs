@@ -97,7 +97,7 @@ impl Manifest {
         };
         // Names that begin with each other, as `n1`, `n10` and `n1-b`, must not be taken for each other's places.
         let name = format!("n{}{}", self.next, if chance.mille(200) { "-b" } else { "" });
-        let spec = chance.mille(800).then(|| 1);
+        let spec = chance.mille(800).then_some(1);
         self.next += 1;
         self.nodes.push(Node { name, parent, kind, spec, cores: 2 });
     }
@@ -163,12 +163,6 @@ impl Manifest {
     /// Every place, parents first.
     pub(crate) fn paths(&self) -> Vec<NodePath> {
         (0..self.nodes.len()).map(|index| self.path(index)).collect()
-    }
-
-    /// Every place with nothing below it.
-    pub(crate) fn leaves(&self) -> Vec<NodePath> {
-        let carries = |index| self.nodes.iter().any(|node| node.parent == Some(index));
-        (0..self.nodes.len()).filter(|&index| !carries(index)).map(|index| self.path(index)).collect()
     }
 
     fn machine(&self, index: usize) -> Machine {

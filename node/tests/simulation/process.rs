@@ -249,12 +249,13 @@ impl Sim {
 
     /// Whether the process dies in this turn: 0 before its records are on disk, `n` before the n-th effect after that.
     fn death(&mut self, all: &Output) -> Option<usize> {
+        let nothing = all.records.is_empty() && all.effects.is_empty();
         let points = 1 + all.effects.iter().filter(|effect| matters(effect)).count().max(1);
         if let Some(point) = self.dies_at.take() {
-            self.died = point < points;
+            self.died = point < points && !nothing;
             return self.died.then_some(point);
         }
-        if all.records.is_empty() && all.effects.is_empty() {
+        if nothing {
             return None;
         }
         let odds = self.fate.climate.crash;

@@ -25,13 +25,8 @@ pub(crate) struct Broken {
     pub(crate) what: String,
 }
 
-/// What the root has heard of an origin.
-#[derive(Debug, Clone, Copy, Default)]
-struct Heard {
-    last: Seq,
-    /// It was said that something is missing after that.
-    gap: bool,
-}
+/// What the root has heard of each origin: the last number, and whether it was said that something is missing after it.
+pub(crate) type Heard = BTreeMap<Origin, (Seq, bool)>;
 
 /// How a child and its tree stood before a turn.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +40,7 @@ struct Before {
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     pub(crate) broken: Option<Broken>,
-    heard: BTreeMap<Origin, Heard>,
+    pub(crate) heard: Heard,
     before: BTreeMap<NodePath, Before>,
     /// Machines that somebody removed by hand.
     pub(crate) stolen: BTreeSet<NodePath>,
@@ -126,8 +121,7 @@ impl Sim {
     /// An event has reached the root's disk.
     fn watch_event(&mut self, event: &Event) {
         let heard = self.watch.heard.entry(event.origin.clone()).or_default();
-        let (last, gap) = (heard.last, heard.gap);
-        *heard = Heard { last: event.seq, gap: false };
+        let (last, gap) = std::mem::replace(heard, (event.seq, false));
         if event.seq <= last {
             let what = format!("{} of {} after {last}", event.seq, event.origin);
             self.broken("no event is told twice", COORDINATOR, what);
@@ -136,7 +130,7 @@ impl Sim {
             self.broken("events of an origin are contiguous or the gap is told", COORDINATOR, what);
         }
         if let Change::Gap(gap) = &event.change {
-            self.watch.heard.entry(gap.origin.clone()).or_default().gap = true;
+            self.watch.heard.entry(gap.origin.clone()).or_default().1 = true;
         }
         let texts = match &event.change {
             Change::Node(node) => {

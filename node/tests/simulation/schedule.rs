@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use homestak_protocol::order::{OnError, Verb};
 use homestak_protocol::path::TreeId;
 
+use crate::backup::Backup;
 use crate::chance::{Chance, Climate};
 use crate::errand::{Errand, Want, any_policy, policy};
 use crate::forest::Manifest;
@@ -15,7 +16,7 @@ use crate::sim::{COORDINATOR, Sim};
 
 /// How long a run may take once nothing goes wrong any more, in milliseconds of virtual time. Two hundred nodes, one at a
 /// time, each at its limits, take less.
-const SETTLES_WITHIN: u64 = 6 * 3600 * 1000;
+pub(crate) const SETTLES_WITHIN: u64 = 6 * 3600 * 1000;
 
 /// How a schedule is played.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +49,7 @@ impl Play {
         sim.fate.only_first = self.only_first.unwrap_or(u32::MAX);
         sim.lines = self.traced.then(Vec::new);
         if sim.calm_down(SETTLES_WITHIN) {
-            play(&mut sim, &mut plot, &mut forest);
+            play(&mut sim, &mut plot, hosts, &mut forest);
         }
         sim
     }
@@ -77,9 +78,11 @@ fn forest(plot: &mut Chance, hosts: &[&str]) -> Vec<Manifest> {
     forest
 }
 
-fn play(sim: &mut Sim, plot: &mut Chance, forest: &mut [Manifest]) {
+fn play(sim: &mut Sim, plot: &mut Chance, hosts: &[&str], forest: &mut [Manifest]) {
     let trees: Vec<_> = forest.iter().map(|manifest| manifest.tree.clone()).collect();
     let mut clean = true;
+    let restores = plot.mille(60);
+    let backup = Backup::take(sim);
     for act in 0..plot.between(1, 2) {
         let errands = forest.iter_mut().map(|manifest| bad_run(sim, plot, manifest, act == 0, clean)).collect();
         sim.wake_fate();
@@ -94,6 +97,10 @@ fn play(sim: &mut Sim, plot: &mut Chance, forest: &mut [Manifest]) {
         return;
     }
     sim.judge_quiet(&trees);
+    if restores && sim.watch.broken.is_none() && sim.watch.forgotten.is_empty() {
+        backup.restore(sim, hosts, forest);
+        sim.judge_quiet(&trees);
+    }
     for manifest in forest.iter() {
         if sim.watch.broken.is_none() {
             ending(sim, plot, manifest);
