@@ -4,6 +4,7 @@
 //! asynchronous shell around it ([`crate::runtime`]) writes the records, performs the effects and feeds results back; the
 //! simulation does the same in virtual time.
 
+mod accounts;
 mod peers;
 pub mod record;
 mod relay;
@@ -13,7 +14,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use homestak_protocol::event::{Change, Entry, Event, NodeChange, NodeView, Origin, Presence, Scope, Status};
+use homestak_protocol::event::{Change, Entry, Event, NodeView, Origin, Presence, Scope};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, JournalId, Position, RunId, Seq};
 use homestak_protocol::message::Reply;
@@ -21,12 +22,13 @@ use homestak_protocol::order::{OrderError, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 
 use self::record::{Image, PeerState, Record};
-use self::step::{Effect, Input, Known, Moment, Output, Sent, Ticket, Told, Who};
+use self::step::{Effect, Input, Known, Moment, Output, Sent, Ticket, Told};
 pub use self::view::unseen;
 use crate::link::LinkId;
 use crate::operator::{Cx, Link, Operator, Scene};
 
 /// A process's decisions.
+#[derive(Clone)]
 pub struct Core {
     me: NodePath,
     simulated: bool,
@@ -49,6 +51,7 @@ pub struct Core {
     ahead: BTreeSet<NodePath>,
 }
 
+#[derive(Clone)]
 struct Tree {
     operator: Operator,
     views: BTreeMap<NodePath, NodeView>,
@@ -203,60 +206,14 @@ impl Core {
             self.remember(record, all);
         }
         all.out.effects.extend(decided.effects);
-        if settled && self.me.is_coordinator() {
-            self.close_accounts(now, id, &scope, &decided.changes, all);
-        }
         for change in decided.changes {
             self.tell(now, &scope, change, all);
         }
         if settled {
+            if self.me.is_coordinator() {
+                self.close_accounts(now, id, &scope, all);
+            }
             all.out.effects.push(Effect::Told(Told::Settled(id.clone(), generation)));
-        }
-    }
-
-    /// At the root, when a generation is settled: nodes that nobody has said a last word about get theirs.
-    fn close_accounts(&mut self, now: Moment, id: &TreeId, scope: &Scope, said: &[Change], all: &mut Gathered) {
-        let Some(tree) = self.trees.get(id) else { return };
-        let word = tree.operator.state().word;
-        let host_silent =
-            said.iter().any(|change| matches!(change, Change::Node(n) if n.status == Status::Unreachable));
-        let mut last_words = Vec::new();
-        for view in tree.views.values().rev() {
-            let of_this_run = view.generation == scope.generation;
-            let (status, fault) = match view.status {
-                status if word == Some(Verb::Destroy) => match &view.fault {
-                    _ if status.is_gone() || tree.operator.is_unreachable() => continue,
-                    Some(fault) if of_this_run && fault.code == Code::Destroy => continue,
-                    _ => (Status::Destroyed, None),
-                },
-                Status::Pending if !of_this_run => continue,
-                Status::Pending if word == Some(Verb::Cancel) => (Status::Cancelled, None),
-                Status::Pending if host_silent || tree.operator.is_unreachable() => (Status::Unreachable, None),
-                Status::Pending => (Status::Skipped, None),
-                Status::Running if of_this_run => {
-                    let lost = Fault::new(Code::Unreachable, "its last word was lost with the machine that told it");
-                    (Status::Unreachable, Some(lost.at(&view.path)))
-                }
-                _ => continue,
-            };
-            let change = NodeChange {
-                path: view.path.clone(),
-                kind: view.kind,
-                status,
-                action: None,
-                vmid: None,
-                ip: None,
-                simulated: view.simulated,
-                fault,
-            };
-            last_words.push(Change::Node(change));
-        }
-        let told_already = |change: &Change| {
-            said.iter().any(|s| matches!(s, Change::Node(_)) && view::subject(s) == view::subject(change))
-        };
-        last_words.retain(|change| !told_already(change));
-        for change in last_words {
-            self.tell(now, scope, change, all);
         }
     }
 
@@ -281,10 +238,9 @@ impl Core {
                 return;
             }
             Sent::Order(tree, generation) => {
-                if let (Some(Reply::Done), Some(at)) = (&reply, self.links.get_mut(path)) {
-                    if at.id == link {
-                        at.generations.insert(tree.clone(), *generation);
-                    }
+                let present = self.links.get_mut(path).filter(|present| present.id == link);
+                if let (Some(Reply::Done), Some(present)) = (&reply, present) {
+                    present.generations.insert(tree.clone(), *generation);
                 }
                 tree.clone()
             }
@@ -332,7 +288,8 @@ impl Core {
     fn pass_on(&mut self, event: Event, all: &mut Gathered) {
         let tree = &event.scope.tree;
         if let (Some(path), Some(held)) = (view::subject(&event.change), self.trees.get_mut(tree)) {
-            if let Some(view) = view::fold(held.views.get(path).cloned(), &event) {
+            let known = held.views.get(path).cloned();
+            if let Some(view) = view::fold(known, &event) {
                 held.views.insert(path.clone(), view);
                 all.views.insert((tree.clone(), path.clone()));
             }
@@ -365,17 +322,13 @@ impl Core {
             }
         }
         self.pump(&mut all.out);
-        if !all.out.records.is_empty() && !self.me.is_coordinator() {
+        if self.me.is_coordinator() {
+            // Nobody is above: what is on disk here has arrived.
+            self.acked = self.last_position;
+        }
+        if !all.out.records.is_empty() {
             all.out.records.push(Record::Acked(self.acked));
         }
         all.out
-    }
-}
-
-/// Whose progress it is: the place that a piece of work is for.
-pub(crate) fn place_of(me: &NodePath, who: &Who) -> NodePath {
-    match who {
-        Who::Own => me.clone(),
-        Who::Child(path) => path.clone(),
     }
 }

@@ -39,6 +39,7 @@ impl Core {
             None => Err(Fault::new(Code::TokenRefused, "no machine of ours was given this token")),
             Some(peer) if peer.revoked => Err(revoked(&peer.path)),
             Some(peer) if peer.key.is_some_and(|bound| bound != key) => {
+                self.for_child(now, &peer.path, all, |operator, path, cx| operator.child_spurned(path, cx));
                 Err(Fault::new(Code::TokenSpent, "another key has shown this token before").at(&peer.path))
             }
             // A captured machine that has got hold of a sibling's token before the sibling showed it.
@@ -105,7 +106,7 @@ impl Core {
             }
         }
         let generations = hello.generations.into_iter().collect();
-        let present = Link { id: link, journal: hello.journal, generations, ip: Some(address.ip()) };
+        let present = Link { id: link, journal: hello.journal, told: None, generations, ip: Some(address.ip()) };
         let before = self.links.insert(path.clone(), present);
         if let Some(before) = before {
             let why = Fault::new(Code::Identity, "a newer link of the same agent has taken its place");

@@ -1,6 +1,6 @@
 //! Events on their way up: taken from a child, kept until the parent has them.
 
-use homestak_protocol::event::{Change, Entry, Event};
+use homestak_protocol::event::{Change, Entry, Event, Gap};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Position;
 use homestak_protocol::message::{Reply, Report};
@@ -61,23 +61,31 @@ impl Core {
             return Err(overstep(path, &format!("an event of {}", entry.event.origin)));
         }
         let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
-        let Some(journal) = self.links.get(path).map(|link| link.journal) else { return Ok(()) };
+        let Some(present) = self.links.get_mut(path) else { return Ok(()) };
+        let (journal, mut told) = (present.journal, present.told.replace(last));
         let mut at = match self.seen.get(path) {
             Some((seen, position)) if *seen == journal => *position,
             _ => Position::default(),
         };
         for Entry { position, event } in entries {
-            if position <= at {
-                continue;
-            }
-            if position != at.next() {
+            // What lies before the first entry of a link was acknowledged, by us or by whoever was here before us.
+            if told.is_some_and(|told| position > told.next()) {
                 let text = format!("position {position} of the journal of {path} came after {at}");
                 return Err(Fault::new(Code::Protocol, text).at(path));
+            }
+            told = Some(position);
+            if position <= at {
+                continue;
             }
             at = position;
             let mark = self.marks.get(&event.origin).copied().unwrap_or_default();
             if event.seq <= mark {
                 continue;
+            }
+            if event.seq > mark.next() {
+                // What lies between died with a journal that had taken it over.
+                let gap = Gap { origin: event.origin.clone(), after: mark };
+                self.tell(now, &event.scope, Change::Gap(gap), all);
             }
             self.marks.insert(event.origin.clone(), event.seq);
             all.marks.insert(event.origin.clone());

@@ -1,5 +1,8 @@
 //! What is asked of a process: by its parent, and by its own edge.
 
+use std::collections::BTreeSet;
+
+use homestak_protocol::event::Status;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::RunId;
 use homestak_protocol::message::{Reply, Request, Surveyed};
@@ -132,6 +135,15 @@ impl Core {
             if root.generation <= held.operator.generation() {
                 let text = format!("generation {} of {tree} was given out before", root.generation);
                 return Err(Fault::new(Code::Stale, text));
+            }
+            // A node that an earlier run named and never began with, and that nobody names now.
+            let named: BTreeSet<_> = root.nodes.iter().map(|view| &view.path).collect();
+            let never: Vec<_> = held.views.values().filter(|view| view.status == Status::Pending).collect();
+            let never: Vec<_> =
+                never.into_iter().map(|view| view.path.clone()).filter(|path| !named.contains(path)).collect();
+            for path in never {
+                held.views.remove(&path);
+                all.out.records.push(Record::ViewGone(tree.clone(), path));
             }
             for mut view in root.nodes.iter().cloned() {
                 if let Some(known) = held.views.get(&view.path).filter(|known| !known.status.is_gone()) {

@@ -41,7 +41,7 @@ pub enum Who {
 }
 
 /// Something happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// The process has started; what it remembers has been read.
     Start,
@@ -74,7 +74,7 @@ pub enum Input {
 }
 
 /// What the edge of a process asks of its core.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Local {
     /// Let a host's agent enrol with this token.
     Expect { host: NodePath, token: Secret, replace: bool },
@@ -167,7 +167,7 @@ pub enum Work {
     /// See [`crate::world::World::ensure`].
     Ensure { run: RunId, incarnation: Incarnation, machine: Box<Machine>, cloud_init: Box<CloudInit>, token: Secret },
     /// See [`crate::world::World::remove`].
-    Remove { vmid: Option<homestak_protocol::ids::Vmid> },
+    Remove { vmid: Option<homestak_protocol::ids::Vmid>, only: Option<Incarnation> },
     /// See [`crate::world::World::become_host`].
     BecomeHost(Box<Own>),
     /// See [`crate::world::World::configure`].

@@ -24,6 +24,7 @@ impl Operator {
             cx.node(&child.state.path, child.state.kind, Status::Running, None, None);
             cx.phase(&child.state.path, Phase::Destroy, PhaseStatus::Running, 0, None);
         }
+        child.again = false;
         if child.op == Some(Op::Ensure) {
             let why = Fault::new(Code::Cancelled, "the machine is to be destroyed");
             self.give_up(child, why, cx);
@@ -66,7 +67,7 @@ impl Operator {
             return self.drain(child, cx);
         }
         if cx.link(&child.state.path).is_some() {
-            child.silent = false;
+            child.heard();
             self.tell(child, why.verb(), cx);
         } else {
             let limits = self.state.policy.limits;
@@ -81,14 +82,14 @@ impl Operator {
         match cx.link(&child.state.path).map(|link| link.id) {
             Some(link) if child.drain_sent == Some(link) => {}
             Some(_) => {
-                child.silent = false;
+                child.heard();
                 child.drain_sent = self.send(child, Request::Drain, Sent::Drain(self.tree.clone()), cx);
             }
             None => self.listen(child, self.state.policy.limits.answer, cx),
         }
     }
 
-    fn remove(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
+    pub(super) fn remove(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
         if child.state.stage != Stage::Removing {
             if !self.place(child) {
                 return;
@@ -100,27 +101,40 @@ impl Operator {
         if child.attempts == 0 {
             self.arm(child, TimerKind::Limit, self.state.policy.limits.destroy, cx);
         }
-        self.begin(child, Op::Remove, Work::Remove { vmid: child.state.vmid }, cx);
+        // Rollback is for what this run has made. A machine that it does not know to be there may be an older one.
+        let rolls_back = child.state.goal == Goal::Down(Why::Rollback) && !child.state.exists;
+        let only = child.state.incarnation.filter(|_| rolls_back);
+        self.begin(child, Op::Remove, Work::Remove { vmid: child.state.vmid, only }, cx);
     }
 
     /// The machine is gone, or could not be made to go.
     pub(super) fn removed(&mut self, child: &mut Child, result: Result<(), Fault>, cx: &mut Cx<'_>) {
-        child.giving_up = None;
+        let given_up = child.giving_up.take();
         let why = match child.state.goal {
             Goal::Down(why) => why,
             Goal::Up => Why::Destroy,
         };
         match result {
             Ok(()) => self.gone(child, why, cx),
-            Err(fault) if self.rests(child, &fault, cx) => {}
-            Err(fault) => {
-                let path = child.state.path.clone();
-                let fault = Fault { code: Code::Destroy, ..fault }.at(&path);
-                cx.phase(&path, Phase::Destroy, PhaseStatus::Failed, child.state.began_ms, Some(fault.message.clone()));
-                cx.node(&path, child.state.kind, Status::Failed, None, Some(fault));
-                child.enter(Stage::Stuck, cx.now_ms());
-            }
+            Err(fault) if given_up.is_none() && self.rests(child, &fault, cx) => {}
+            Err(fault) => self.stays(child, given_up.unwrap_or(fault), cx),
         }
+    }
+
+    /// The machine could not be made to go.
+    pub(super) fn stays(&mut self, child: &mut Child, fault: Fault, cx: &mut Cx<'_>) {
+        if child.state.goal == Goal::Up {
+            // It was named again while it was to go.
+            child.again = false;
+            child.life_over = true;
+            child.enter(Stage::Waiting, cx.now_ms());
+            return self.drive(child, cx);
+        }
+        let path = child.state.path.clone();
+        let fault = Fault { code: Code::Destroy, ..fault }.at(&path);
+        cx.phase(&path, Phase::Destroy, PhaseStatus::Failed, child.state.began_ms, Some(fault.message.clone()));
+        child.enter(Stage::Stuck, cx.now_ms());
+        cx.node(&path, child.state.kind, Status::Failed, None, Some(fault));
     }
 
     /// Nothing is left of the child, nor of what it carried.
@@ -128,8 +142,26 @@ impl Operator {
         let path = child.state.path.clone();
         let status = if why == Why::Rollback { Status::RolledBack } else { Status::Destroyed };
         let existed = child.state.incarnation.is_some();
-        let action = existed.then_some(Action::Destroyed);
-        let below: Vec<_> = known_below(&path, cx.scene.views)
+        self.bury(child, status, cx);
+        if existed {
+            cx.phase(&path, Phase::Destroy, PhaseStatus::Passed, child.state.began_ms, None);
+        }
+        cx.node(&path, child.state.kind, status, existed.then_some(Action::Destroyed), None);
+        if child.state.goal == Goal::Up && child.ask.is_some() {
+            // It was named again while it went.
+            let state = ChildState::new(path, child.state.kind, true);
+            *child = Child { ask: child.ask, dirty: true, ..Child::new(state, child.epoch + 1) };
+            self.drive(child, cx);
+        } else {
+            child.gone = true;
+        }
+    }
+
+    /// What a machine carried is gone with it: nodes, identities, and events that will never come.
+    pub(super) fn bury(&self, child: &Child, status: Status, cx: &mut Cx<'_>) {
+        let path = &child.state.path;
+        let action = child.state.incarnation.is_some().then_some(Action::Destroyed);
+        let below: Vec<_> = known_below(path, cx.scene.views)
             .filter(|view| !view.status.is_gone())
             .map(|view| (view.path.clone(), view.kind))
             .collect();
@@ -137,28 +169,11 @@ impl Operator {
             cx.node(&path, kind, status, action, None);
         }
         if child.state.joined && !child.drained {
-            for (origin, after) in cx.scene.marks.iter().filter(|(origin, _)| origin.path.is_within(&path)) {
+            for (origin, after) in cx.scene.marks.iter().filter(|(origin, _)| origin.path.is_within(path)) {
                 cx.out.changes.push(Change::Gap(Gap { origin: origin.clone(), after: *after }));
             }
         }
-        if existed {
-            cx.phase(&path, Phase::Destroy, PhaseStatus::Passed, child.state.began_ms, None);
-        }
-        cx.node(&path, child.state.kind, status, action, None);
         cx.out.records.push(Record::PeerGone(path.clone()));
         cx.out.records.push(Record::MarksGone(path.clone()));
-        if child.state.goal == Goal::Up {
-            // It was named again while it went.
-            let epoch = child.epoch + 1;
-            *child = Child {
-                ask: child.ask,
-                epoch,
-                dirty: true,
-                ..Child::new(ChildState::new(path, child.state.kind, true))
-            };
-            self.drive(child, cx);
-        } else {
-            child.gone = true;
-        }
     }
 }

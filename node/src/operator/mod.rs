@@ -5,33 +5,32 @@
 //! every input each child that could move is looked at and taken one step from where it is to where it should be. So a
 //! restart is nothing special: what was in flight is begun again, which every effect allows.
 //!
-//! - `state`: what is remembered. - `up`: making machines and handing on orders. - `down`: destroying them.
-//! - `own`: this machine itself. - `word`: orders, words and failures, and what they mean for everybody.
+//! - `state`, `child`: what is remembered of each child, and what is not. - `scene`: what is seen and decided in a step.
+//! - `up`: making machines and handing on orders. - `down`: destroying them. - `own`: this machine itself.
+//! - `word`: orders, words and failures, and what they mean for everybody.
 
+mod child;
 mod down;
 mod own;
+mod scene;
 mod state;
 mod up;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 
-use homestak_protocol::event::{
-    Action, Change, Event, NodeChange, NodeView, Origin, Phase, PhaseChange, PhaseStatus, Settled, Status,
-};
+use homestak_protocol::event::{Action, Change, Event, NodeChange, NodeView, Phase, PhaseStatus, Settled, Status};
 use homestak_protocol::fault::Fault;
-use homestak_protocol::ids::{Generation, JournalId, Seq, Vmid};
+use homestak_protocol::ids::{Generation, Vmid};
 use homestak_protocol::message::{Reply, Request};
-use homestak_protocol::order::{
-    CloudInit, Directive, Machine, Millis, NodeKind, OpaqueOrder, Order, OrderError, Own, Recorded, Verb,
-};
+use homestak_protocol::order::{Directive, Millis, OrderError, Own, Recorded, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::secret::Secret;
 
+use self::child::{Ask, Child, Op};
+pub(crate) use self::scene::{Cx, Link, Scene};
 pub use self::state::{ChildState, Goal, OwnStage, OwnState, Stage, Why};
-use crate::core::record::{PeerState, Record, TreeImage, TreeState};
-use crate::core::step::{Effect, Moment, Sent, TimerKey, TimerKind, Who, Work, Worked};
+use crate::core::record::{Record, TreeImage, TreeState};
+use crate::core::step::{Effect, Sent, TimerKey, TimerKind, Who, Work, Worked};
 use crate::link::LinkId;
 
 /// The first pause before a retry; each further one is twice as long.
@@ -39,227 +38,8 @@ const RETRY_BASE_MS: u64 = 200;
 /// The longest pause between retries: long enough for a lock to be freed, short enough to be noticed when it is.
 const RETRY_MAX_MS: u64 = 10_000;
 
-/// What an operator sees of its process while it decides.
-pub(crate) struct Scene<'a> {
-    /// When, and what chance it may use.
-    pub(crate) now: Moment,
-    /// This place.
-    pub(crate) me: &'a NodePath,
-    /// Whether nothing real is made here.
-    pub(crate) simulated: bool,
-    /// The children that are there.
-    pub(crate) links: &'a BTreeMap<NodePath, Link>,
-    /// The children's identities.
-    pub(crate) peers: &'a BTreeMap<NodePath, PeerState>,
-    /// What is known of the tree's nodes.
-    pub(crate) views: &'a BTreeMap<NodePath, NodeView>,
-    /// The last event seen of each origin below.
-    pub(crate) marks: &'a BTreeMap<Origin, Seq>,
-}
-
-/// A child that is there.
-#[derive(Debug, Clone)]
-pub(crate) struct Link {
-    /// Which connection.
-    pub(crate) id: LinkId,
-    /// Which journal its entries are from.
-    pub(crate) journal: JournalId,
-    /// The highest generation of each tree that its agent has accepted.
-    pub(crate) generations: BTreeMap<TreeId, Generation>,
-    /// Where it is seen from.
-    pub(crate) ip: Option<IpAddr>,
-}
-
-/// What an operator has decided.
-#[derive(Default)]
-pub(crate) struct Decided {
-    /// State changes to be told upward.
-    pub(crate) changes: Vec<Change>,
-    /// Records besides the operator's own and those of the changes.
-    pub(crate) records: Vec<Record>,
-    /// Effects.
-    pub(crate) effects: Vec<Effect>,
-}
-
-/// The scene and the decisions of one step.
-pub(crate) struct Cx<'a> {
-    pub(crate) scene: Scene<'a>,
-    pub(crate) out: Decided,
-    draws: u32,
-}
-
-impl<'a> Cx<'a> {
-    pub(crate) fn new(scene: Scene<'a>) -> Self {
-        Self { scene, out: Decided::default(), draws: 0 }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.scene.now.wall_ms
-    }
-
-    /// Another 128 bits of the step's chance.
-    fn draw(&mut self) -> u128 {
-        self.draws += 1;
-        // An odd multiplier is a bijection on 128 bits, so draws of one step differ from each other.
-        self.scene.now.random.rotate_left(self.draws).wrapping_mul(0x2545_f491_4f6c_dd1d_9e37_79b9_7f4a_7c15)
-    }
-
-    fn link(&self, path: &NodePath) -> Option<&Link> {
-        self.scene.links.get(path)
-    }
-
-    fn node(&mut self, path: &NodePath, kind: NodeKind, status: Status, action: Option<Action>, fault: Option<Fault>) {
-        self.out.changes.push(Change::Node(NodeChange {
-            path: path.clone(),
-            kind,
-            status,
-            action,
-            vmid: None,
-            ip: None,
-            simulated: self.scene.simulated,
-            fault,
-        }));
-    }
-
-    fn phase(&mut self, path: &NodePath, phase: Phase, status: PhaseStatus, began_ms: u64, note: Option<String>) {
-        let duration_ms = match status {
-            PhaseStatus::Running => 0,
-            _ => self.now_ms().saturating_sub(began_ms),
-        };
-        self.out.changes.push(Change::Phase(PhaseChange { path: path.clone(), phase, status, duration_ms, note }));
-    }
-}
-
-/// What the order in force wants of a child.
-#[derive(Debug, Clone)]
-struct Ask {
-    path: NodePath,
-    kind: NodeKind,
-    order: OpaqueOrder,
-    /// Its machine; none for a host, which is not made.
-    make: Option<Make>,
-}
-
-/// A machine to be made.
-#[derive(Debug, Clone)]
-struct Make {
-    machine: Machine,
-    cloud_init: CloudInit,
-    token: Secret,
-}
-
-impl Ask {
-    fn of_host(tree: &TreeId, order: OpaqueOrder) -> Self {
-        Self { path: NodePath::host_root(&tree.host), kind: NodeKind::Pve, order, make: None }
-    }
-
-    /// The parts of an order. A child that would lie too deep is not among them; whoever lowered the manifest has
-    /// refused it long before.
-    fn of_order(order: Order) -> (Option<Own>, Vec<Self>) {
-        let (place, manifest) = (order.path, order.tree.manifest);
-        let asks = order.children.into_iter().filter_map(|child| {
-            Some(Self {
-                path: place.child(&manifest, &child.name).ok()?,
-                kind: child.machine.kind,
-                order: child.order,
-                make: Some(Make { machine: child.machine, cloud_init: child.cloud_init, token: child.token }),
-            })
-        });
-        (order.own, asks.collect())
-    }
-}
-
-/// Work that has been begun for a child and has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Op {
-    Ensure,
-    Remove,
-}
-
-/// A child: what is remembered of it, and what is not.
-#[derive(Debug)]
-struct Child {
-    state: ChildState,
-    /// Its place in the order; none where the order does not name it.
-    ask: Option<usize>,
-    /// What has been begun.
-    op: Option<Op>,
-    /// A new order came while it was in flight: begin from the start when it ends.
-    again: bool,
-    /// Its result is no longer wanted, and why.
-    giving_up: Option<Fault>,
-    /// How often the current step has failed.
-    attempts: u8,
-    /// A retry is due later.
-    resting: bool,
-    /// It wants a place.
-    queued: bool,
-    /// Counts what timers were armed for.
-    epoch: u64,
-    /// A silence timer runs.
-    silent: bool,
-    /// It was silent for too long while it was to be told of its end.
-    given_up_on: bool,
-    /// Its agent has shown itself, and has not joined yet.
-    enrolling: bool,
-    /// The link on which its order was sent.
-    sent: Option<LinkId>,
-    /// The strongest word that it was told, and the link on which.
-    told: Option<(LinkId, Verb)>,
-    /// The link on which it was asked to drain.
-    drain_sent: Option<LinkId>,
-    /// Everything that it had to tell has been taken over.
-    drained: bool,
-    /// It is to be dropped from the record.
-    gone: bool,
-    dirty: bool,
-}
-
-impl Child {
-    fn new(state: ChildState) -> Self {
-        Self {
-            state,
-            ask: None,
-            op: None,
-            again: false,
-            giving_up: None,
-            attempts: 0,
-            resting: false,
-            queued: false,
-            epoch: 0,
-            silent: false,
-            given_up_on: false,
-            enrolling: false,
-            sent: None,
-            told: None,
-            drain_sent: None,
-            drained: false,
-            gone: false,
-            dirty: false,
-        }
-    }
-
-    /// Nothing is in flight, and nothing more will be done unless something new is said.
-    fn is_closed(&self, word: Option<Verb>) -> bool {
-        let state = &self.state;
-        self.op.is_none()
-            && (state.stage.is_end()
-                || (state.goal == Goal::Up && state.stage == Stage::Delegated && state.has_settled(word)))
-    }
-
-    /// Moves on to another stage: what timers and retries were about is over.
-    fn enter(&mut self, stage: Stage, now_ms: u64) {
-        self.state.stage = stage;
-        self.state.began_ms = now_ms;
-        self.epoch += 1;
-        self.attempts = 0;
-        self.resting = false;
-        self.silent = false;
-        self.dirty = true;
-    }
-}
-
 /// One tree on one level.
+#[derive(Clone)]
 pub(crate) struct Operator {
     tree: TreeId,
     state: TreeState,
@@ -275,6 +55,8 @@ pub(crate) struct Operator {
     /// Children that are not closed.
     open: BTreeSet<NodePath>,
     own: own::Progress,
+    /// How many children there ever were.
+    born: u64,
     dirty: bool,
 }
 
@@ -291,6 +73,7 @@ impl Operator {
             busy: 0,
             open: BTreeSet::new(),
             own: own::Progress::default(),
+            born: 0,
             dirty: true,
         }
     }
@@ -306,7 +89,7 @@ impl Operator {
             None => {}
         }
         for state in image.children.into_values() {
-            operator.put(Child::new(state));
+            operator.bear(state);
         }
         operator.index();
         Ok(Some(operator))
@@ -359,14 +142,18 @@ impl Operator {
         self.finish(cx);
     }
 
+    /// Somebody has shown a child's token, with another key than the one that it is bound to.
+    pub(crate) fn child_spurned(&mut self, path: &NodePath, cx: &mut Cx<'_>) {
+        self.with(path, cx, |_, child, _| child.spurned = true);
+    }
+
     /// A child's agent is there.
     pub(crate) fn child_joined(&mut self, path: &NodePath, cx: &mut Cx<'_>) {
         self.with(path, cx, |operator, child, cx| {
-            child.silent = false;
-            child.sent = None;
-            child.told = None;
-            child.drain_sent = None;
+            child.heard();
+            child.unsay();
             child.given_up_on = false;
+            child.spurned = false;
             if !child.state.joined {
                 child.state.joined = true;
                 child.dirty = true;
@@ -379,9 +166,7 @@ impl Operator {
     /// A child's link is gone.
     pub(crate) fn child_left(&mut self, path: &NodePath, cx: &mut Cx<'_>) {
         self.with(path, cx, |operator, child, cx| {
-            child.sent = None;
-            child.told = None;
-            child.drain_sent = None;
+            child.unsay();
             operator.drive(child, cx);
         });
         self.finish(cx);
@@ -421,6 +206,11 @@ impl Operator {
     ) {
         self.with(path, cx, |operator, child, cx| match (sent, reply) {
             (_, None) => {}
+            (Sent::Word(_, generation, verb), Some(Reply::Refused(fault)))
+                if *generation == operator.state.generation && child.told == Some((link, *verb)) =>
+            {
+                operator.word_refused(child, fault, cx);
+            }
             (Sent::Order(_, generation), Some(reply)) if *generation == operator.state.generation => {
                 operator.order_answered(child, link, reply, cx);
             }
@@ -451,7 +241,8 @@ impl Operator {
         match &key.who {
             Who::Own => self.own_timer(key, cx),
             Who::Child(path) => self.with(path, cx, |operator, child, cx| {
-                if child.epoch == key.epoch {
+                let epoch = if key.kind == TimerKind::Silence { child.hearing } else { child.epoch };
+                if epoch == key.epoch {
                     match key.kind {
                         TimerKind::Retry => {
                             child.resting = false;
@@ -523,6 +314,13 @@ impl Operator {
         self.put(child);
     }
 
+    /// A child that has not been on record, or is read from it.
+    fn bear(&mut self, state: ChildState) {
+        // Far enough apart that a timer of one never speaks to the next at the same place.
+        self.born += 1;
+        self.put(Child::new(state, self.born << 32));
+    }
+
     fn put(&mut self, child: Child) {
         self.busy += usize::from(child.state.stage.takes_a_place());
         if child.is_closed(self.state.word) {
@@ -578,15 +376,16 @@ impl Operator {
     }
 
     fn arm(&self, child: &Child, kind: TimerKind, after: Millis, cx: &mut Cx<'_>) {
-        let key =
-            TimerKey { tree: self.tree.clone(), who: Who::Child(child.state.path.clone()), kind, epoch: child.epoch };
+        let epoch = if kind == TimerKind::Silence { child.hearing } else { child.epoch };
+        let key = TimerKey { tree: self.tree.clone(), who: Who::Child(child.state.path.clone()), kind, epoch };
         cx.out.effects.push(Effect::Timer { key, after_ms: after.0 });
     }
 
-    /// Arms the silence timer once.
+    /// Arms the silence timer, once for each silence.
     fn listen(&self, child: &mut Child, after: Millis, cx: &mut Cx<'_>) {
         if !child.silent {
             child.silent = true;
+            child.hearing += 1;
             self.arm(child, TimerKind::Silence, after, cx);
         }
     }

@@ -9,7 +9,7 @@ use super::{Cx, Operator, OwnStage, OwnState, Stage, pause};
 use crate::core::step::{Effect, TimerKey, TimerKind, Who, Work, Worked};
 
 /// What is not remembered of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     /// Work is in flight.
     working: bool,
@@ -21,20 +21,17 @@ pub(super) struct Progress {
 }
 
 impl Operator {
-    /// Whether children may be begun with.
-    pub(super) fn may_begin(&self) -> bool {
-        self.state.word.is_none() && self.state.own.as_ref().is_none_or(|own| own.stage == OwnStage::Ready)
-    }
-
     pub(super) fn own_is_closed(&self) -> bool {
         !self.own.working && self.state.own.as_ref().is_none_or(|own| own.stage.is_end())
     }
 
     /// A new order: begin from the start.
     pub(super) fn begin_own(&mut self, cx: &mut Cx<'_>) {
-        if self.own.working && self.own.giving_up.is_none() {
+        if self.own.working {
+            if self.own.giving_up.is_none() {
+                cx.out.effects.push(Effect::CancelWork { tree: self.tree.clone(), who: Who::Own });
+            }
             self.own.giving_up = Some(None);
-            cx.out.effects.push(Effect::CancelWork { tree: self.tree.clone(), who: Who::Own });
         }
         self.own.epoch += 1;
         self.own.resting = false;
@@ -64,6 +61,9 @@ impl Operator {
         let Some(stage) = self.state.own.as_ref().map(|own| own.stage) else { return };
         if self.own.working || self.own.resting || stage.is_end() {
             return;
+        }
+        if self.state.word >= Some(Verb::Cancel) {
+            return self.own_cancelled(cx);
         }
         let Some(own) = self.own_ask.clone() else { return };
         let limits = self.state.policy.limits;
@@ -98,9 +98,7 @@ impl Operator {
                 cx.phase(cx.scene.me, phase_of(stage), PhaseStatus::Passed, began, None);
                 self.next_own(cx);
                 self.drive_own(cx);
-                if self.may_begin() {
-                    self.drive_waiting(cx);
-                }
+                self.drive_waiting(cx);
             }
             Err(_) if self.state.word >= Some(Verb::Cancel) => self.own_cancelled(cx),
             Err(fault) => {
@@ -164,7 +162,7 @@ impl Operator {
         self.dirty = true;
         cx.phase(cx.scene.me, phase_of(stage), PhaseStatus::Failed, began, Some(fault.message.clone()));
         cx.node(cx.scene.me, kind, Status::Failed, None, Some(fault));
-        self.end_waiting(Stage::Skipped, Status::Skipped, cx);
+        self.drive_waiting(cx);
         self.raise(cx);
     }
 
@@ -192,7 +190,7 @@ impl Operator {
         self.dirty = true;
         cx.phase(cx.scene.me, phase_of(stage), PhaseStatus::Skipped, began, Some("cancelled".to_owned()));
         cx.node(cx.scene.me, kind, Status::Cancelled, None, None);
-        self.end_waiting(Stage::Cancelled, Status::Cancelled, cx);
+        self.drive_waiting(cx);
     }
 
     pub(super) fn own_timer(&mut self, key: &TimerKey, cx: &mut Cx<'_>) {

@@ -5,12 +5,24 @@ use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Incarnation;
 use homestak_protocol::message::{Reply, Request};
 use homestak_protocol::order::{Millis, Verb};
+use homestak_protocol::path::NodePath;
+use homestak_protocol::secret::Secret;
 
-use super::{Child, Cx, Goal, Op, Operator, Stage, known_below, shown};
+use super::{Child, Cx, Goal, Op, Operator, OwnStage, Stage, Why, known_below, shown};
 use crate::core::record::{PeerState, Record};
 use crate::core::step::{Sent, TimerKind, Work, Worked};
 use crate::link::LinkId;
-use crate::world::Found;
+use crate::world::{Ensured, Found};
+
+/// What becomes of a child that has not been begun with.
+enum Turn {
+    /// It may begin.
+    Begin,
+    /// This machine is not ready yet.
+    Wait,
+    /// It never will, in this generation.
+    End(Stage, Status),
+}
 
 impl Operator {
     pub(super) fn drive_up(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
@@ -19,10 +31,15 @@ impl Operator {
         }
         match child.state.stage {
             Stage::Waiting => self.begin_up(child, cx),
+            Stage::Provisioning | Stage::Booting if child.state.ours && self.state.word >= Some(Verb::Cancel) => {
+                self.cancelled(child, cx);
+            }
             Stage::Provisioning => self.ensure(child, cx),
             Stage::Booting => self.await_joining(child, cx),
             Stage::Forwarding => self.forward(child, cx),
             Stage::Delegated => self.keep_up(child, cx),
+            // It was named again while it went: first it goes.
+            Stage::Removing => self.remove(child, cx),
             // Late, but there: what it tells corrects the record.
             Stage::Unreachable if cx.link(&child.state.path).is_some() => {
                 child.enter(Stage::Forwarding, cx.now_ms());
@@ -32,9 +49,25 @@ impl Operator {
         }
     }
 
+    fn turn(&self) -> Turn {
+        match (self.state.word, self.state.own.as_ref().map(|own| own.stage)) {
+            (Some(Verb::Cancel), _) | (None, Some(OwnStage::Cancelled)) => {
+                Turn::End(Stage::Cancelled, Status::Cancelled)
+            }
+            (Some(_), _) | (None, Some(OwnStage::Failed)) => Turn::End(Stage::Skipped, Status::Skipped),
+            (None, None | Some(OwnStage::Ready)) => Turn::Begin,
+            (None, Some(_)) => Turn::Wait,
+        }
+    }
+
     fn begin_up(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
-        if !self.may_begin() {
-            return;
+        if child.ask.is_none() {
+            return self.orphan(child, cx);
+        }
+        match self.turn() {
+            Turn::Wait => return,
+            Turn::End(stage, status) => return self.end(child, stage, status, cx),
+            Turn::Begin => {}
         }
         if !child.state.ours {
             child.enter(Stage::Booting, cx.now_ms());
@@ -51,31 +84,28 @@ impl Operator {
 
     fn ensure(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
         let Some(make) = self.ask(child).and_then(|ask| ask.make.clone()) else {
-            // A machine that no order names any more is left as it is.
-            return child.enter(Stage::Orphaned, cx.now_ms());
-        };
-        let incarnation = match child.state.incarnation {
-            Some(incarnation) => incarnation,
-            None => {
-                let incarnation = Incarnation::from_bits(cx.draw());
-                child.state.incarnation = Some(incarnation);
-                child.state.made_in = Some(self.state.generation);
-                child.state.exists = false;
-                child.state.joined = false;
-                child.dirty = true;
-                incarnation
-            }
+            return self.orphan(child, cx);
         };
         let path = &child.state.path;
-        let known =
-            cx.scene.peers.get(path).filter(|peer| peer.incarnation == incarnation).map(|peer| peer.token.clone());
-        let token = known.unwrap_or_else(|| {
-            // A new life is bound to the token that is put into it, and to no key yet.
-            let token = make.token;
-            let peer = PeerState { path: path.clone(), incarnation, token: token.clone(), key: None, revoked: false };
-            cx.out.records.push(Record::Peer(peer));
-            token
+        // A life goes on for as long as its token is on record.
+        let life = child.state.incarnation.filter(|_| !std::mem::take(&mut child.life_over)).and_then(|life| {
+            let peer = cx.scene.peers.get(path).filter(|peer| peer.incarnation == life)?;
+            Some((life, peer.token.clone()))
         });
+        let (incarnation, token) = life.unwrap_or_else(|| {
+            // A new life is bound to the token that is put into it, and to no key yet.
+            let (incarnation, token) = (Incarnation::from_bits(cx.draw()), make.token);
+            cx.out.records.push(Record::PeerGone(path.clone()));
+            cx.out.records.push(Record::Peer(unbound(path, incarnation, token.clone())));
+            child.state.incarnation = Some(incarnation);
+            child.state.joined = false;
+            (incarnation, token)
+        });
+        if !child.state.exists {
+            // Whichever run is the first to be told that it is there is the one that has made it.
+            child.state.made_in = Some(self.state.generation);
+        }
+        child.dirty = true;
         let work = Work::Ensure {
             run: self.state.run,
             incarnation,
@@ -92,60 +122,88 @@ impl Operator {
     /// The machine was made or found, or it was not.
     pub(super) fn ensured(&mut self, child: &mut Child, result: Result<Worked, Fault>, cx: &mut Cx<'_>) {
         let given_up = child.giving_up.take();
-        let made = match result {
-            Ok(Worked::Ensured(made)) => made,
-            Ok(_) => return,
-            Err(fault) => {
-                if std::mem::take(&mut child.again) && child.state.goal == Goal::Up {
-                    child.enter(Stage::Waiting, cx.now_ms());
-                }
-                if child.state.goal != Goal::Up || child.state.stage == Stage::Waiting {
-                    return self.drive(child, cx);
-                }
-                let cancelled = self.state.word >= Some(Verb::Cancel);
-                return match given_up {
-                    Some(_) if cancelled => self.cancelled(child, Phase::Provision, cx),
-                    Some(why) => self.fail(child, Phase::Provision, why, cx),
-                    None if cancelled => self.cancelled(child, Phase::Provision, cx),
-                    None if self.rests(child, &fault, cx) => {}
-                    None => self.fail(child, Phase::Provision, fault, cx),
-                };
-            }
+        let again = std::mem::take(&mut child.again);
+        let outcome = match result {
+            Ok(Worked::Ensured(made)) => Ok(self.is_there(child, &made, again, cx)),
+            Ok(_) => Err(Fault::new(Code::Internal, "making a machine came to something else")),
+            Err(fault) => Err(fault),
         };
-        let action = match made.found {
-            Found::Created => Action::Created,
-            // Made by this run, which then forgot that it had: it crashed before it was told.
-            Found::Unchanged if !child.state.exists && child.state.made_in == Some(self.state.generation) => {
-                Action::Created
-            }
-            Found::Unchanged => Action::Unchanged,
-            Found::Updated => Action::Updated,
-            Found::Adopted => Action::Adopted,
-        };
-        if made.found == Found::Adopted {
-            child.state.made_in = None;
-            child.state.joined = false;
-        }
-        child.state.exists = true;
-        child.state.vmid = made.vmid.or(child.state.vmid);
-        child.state.ip = made.ip.or(child.state.ip);
-        child.dirty = true;
-        if std::mem::take(&mut child.again) && child.state.goal == Goal::Up {
+        if again && child.state.goal == Goal::Up {
             child.enter(Stage::Waiting, cx.now_ms());
             return self.drive(child, cx);
         }
-        self.node_made(child, Status::Running, action, cx);
-        cx.phase(&child.state.path, Phase::Provision, PhaseStatus::Passed, child.state.began_ms, None);
+        if let Ok(action) = outcome {
+            self.node_made(child, Status::Running, action, cx);
+            cx.phase(&child.state.path, Phase::Provision, PhaseStatus::Passed, child.state.began_ms, None);
+        }
+        if child.state.goal == Goal::Down(Why::Rollback) && matches!(outcome, Ok(Action::Adopted)) {
+            // It was not this run that has made it.
+            child.state.goal = Goal::Up;
+            return self.cancelled(child, cx);
+        }
         if child.state.goal != Goal::Up {
             return self.drive(child, cx);
         }
-        if self.state.word == Some(Verb::Cancel) {
-            return self.cancelled(child, Phase::Boot, cx);
+        match outcome {
+            Ok(_) if self.state.word == Some(Verb::Rollback) && self.has_made(child) => {
+                self.begin_down(child, Why::Rollback, cx);
+            }
+            Ok(_) => {
+                child.enter(Stage::Booting, cx.now_ms());
+                child.enrolling = false;
+                child.spurned = false;
+                cx.phase(&child.state.path, Phase::Boot, PhaseStatus::Running, 0, None);
+                self.drive(child, cx);
+            }
+            Err(_) if self.state.word >= Some(Verb::Cancel) => self.cancelled(child, cx),
+            Err(fault) if given_up.is_none() && self.rests(child, &fault, cx) => {}
+            Err(fault) => self.fail(child, Phase::Provision, given_up.unwrap_or(fault), cx),
         }
-        child.enter(Stage::Booting, cx.now_ms());
-        child.enrolling = false;
-        cx.phase(&child.state.path, Phase::Boot, PhaseStatus::Running, 0, None);
-        self.await_joining(child, cx);
+    }
+
+    /// Whether this run has made the child's machine.
+    pub(super) fn has_made(&self, child: &Child) -> bool {
+        child.state.ours && child.state.made_in == Some(self.state.generation)
+    }
+
+    /// Takes down that the machine is there, and says what was done for that.
+    fn is_there(&self, child: &mut Child, made: &Ensured, again: bool, cx: &mut Cx<'_>) -> Action {
+        let known = std::mem::replace(&mut child.state.exists, true);
+        child.state.vmid = made.vmid.or(child.state.vmid);
+        child.state.ip = made.ip.or(child.state.ip);
+        child.dirty = true;
+        match made.found {
+            Found::Created => {
+                if known && child.state.joined {
+                    self.replaced(child, cx);
+                }
+                if !again {
+                    child.state.made_in = Some(self.state.generation);
+                }
+                Action::Created
+            }
+            // Made by us, who have not been told: we crashed, or gave it up, before.
+            Found::Unchanged | Found::Updated if !known => Action::Created,
+            Found::Unchanged => Action::Unchanged,
+            Found::Updated => Action::Updated,
+            Found::Adopted => {
+                child.state.made_in = None;
+                child.state.joined = false;
+                Action::Adopted
+            }
+        }
+    }
+
+    /// Somebody else had removed the machine, and now there is another in its place: what was inside is gone, and the
+    /// key that its token was bound to is nobody's.
+    fn replaced(&self, child: &mut Child, cx: &mut Cx<'_>) {
+        self.bury(child, Status::Destroyed, cx);
+        child.state.joined = false;
+        let path = &child.state.path;
+        let life = child.state.incarnation.zip(cx.scene.peers.get(path).map(|peer| peer.token.clone()));
+        if let Some((incarnation, token)) = life {
+            cx.out.records.push(Record::Peer(unbound(path, incarnation, token)));
+        }
     }
 
     fn await_joining(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
@@ -234,10 +292,15 @@ impl Operator {
         if child.state.has_settled(self.state.word) {
             return;
         }
-        if cx.link(&child.state.path).is_none() {
+        let Some(link) = cx.link(&child.state.path) else {
             return self.listen(child, self.state.policy.limits.grace, cx);
+        };
+        child.heard();
+        if link.generations.get(&self.tree) < Some(&self.state.generation) {
+            // It took the order, and has lost it with all that it remembered.
+            child.enter(Stage::Forwarding, cx.now_ms());
+            return self.forward(child, cx);
         }
-        child.silent = false;
         if let Some(word) = self.state.word {
             self.tell(child, word, cx);
         }
@@ -256,7 +319,6 @@ impl Operator {
                 }
             }
             Stage::Booting if child.state.goal == Goal::Up => {
-                let phase = if child.enrolling { Phase::Enrol } else { Phase::Boot };
                 let fault = Fault::new(
                     Code::Boot,
                     format!(
@@ -267,7 +329,12 @@ impl Operator {
                 )
                 .hint("look at the machine's console; is the agent in its image, and can it reach its host's UDP port?")
                 .at(&child.state.path);
-                self.fail(child, phase, fault, cx);
+                child.life_over |= child.spurned;
+                self.fail(child, phase_of(child), fault, cx);
+            }
+            Stage::Removing => {
+                let fault = timeout("the machine was not gone", limits.destroy);
+                if child.op.is_some() { self.give_up(child, fault, cx) } else { self.stays(child, fault, cx) }
             }
             _ => {}
         }
@@ -275,7 +342,7 @@ impl Operator {
 
     /// Its agent has not been heard of for too long.
     pub(super) fn out_of_hearing(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
-        child.silent = false;
+        child.heard();
         if cx.link(&child.state.path).is_some() {
             return self.drive(child, cx);
         }
@@ -287,13 +354,18 @@ impl Operator {
             return;
         }
         let grace = self.state.policy.limits.grace;
-        child.enter(Stage::Unreachable, cx.now_ms());
         let fault = Fault::new(
             Code::Unreachable,
             format!("the agent of {} has not been heard of for {} s", child.state.path, grace.0 / 1000),
         )
         .hint("what it was ordered goes on without us; `status` shows it as soon as it is back")
         .at(&child.state.path);
+        self.lose(child, fault, cx);
+    }
+
+    /// There is no getting through to its agent: nothing more is known of it and of what it carries.
+    fn lose(&mut self, child: &mut Child, fault: Fault, cx: &mut Cx<'_>) {
+        child.enter(Stage::Unreachable, cx.now_ms());
         let mut below: Vec<_> = known_below(&child.state.path, cx.scene.views)
             .filter(|view| !view.status.is_final() && view.generation == self.state.generation)
             .map(|view| (view.path.clone(), view.kind))
@@ -321,14 +393,45 @@ impl Operator {
         self.raise_with(child, cx);
     }
 
-    pub(super) fn cancelled(&mut self, child: &mut Child, phase: Phase, cx: &mut Cx<'_>) {
-        if matches!(child.state.stage, Stage::Provisioning | Stage::Booting) {
-            let note = Some("cancelled".to_owned());
-            cx.phase(&child.state.path, phase, PhaseStatus::Skipped, child.state.began_ms, note);
-        }
+    /// Given up on request, before its agent was told of this run.
+    pub(super) fn cancelled(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
+        let note = Some("cancelled".to_owned());
+        cx.phase(&child.state.path, phase_of(child), PhaseStatus::Skipped, child.state.began_ms, note);
         child.enter(Stage::Cancelled, cx.now_ms());
         cx.node(&child.state.path, child.state.kind, Status::Cancelled, None, None);
     }
+
+    /// It will not take a word.
+    pub(super) fn word_refused(&mut self, child: &mut Child, fault: Fault, cx: &mut Cx<'_>) {
+        child.told = None;
+        if self.rests(child, &fault, cx) {
+            return;
+        }
+        match child.state.goal {
+            // Its machine goes whether its agent likes it or not.
+            Goal::Down(_) if child.state.ours => {
+                child.given_up_on = true;
+                self.drive(child, cx);
+            }
+            Goal::Down(_) => self.lose(child, fault, cx),
+            Goal::Up if child.state.stage == Stage::Delegated => self.fail(child, Phase::Enrol, fault, cx),
+            Goal::Up => {}
+        }
+    }
+}
+
+/// The phase that a child is in which is not delegated yet.
+fn phase_of(child: &Child) -> Phase {
+    match child.state.stage {
+        Stage::Booting if child.enrolling => Phase::Enrol,
+        Stage::Booting => Phase::Boot,
+        _ => Phase::Provision,
+    }
+}
+
+/// An identity that waits for the first key to show its token.
+fn unbound(path: &NodePath, incarnation: Incarnation, token: Secret) -> PeerState {
+    PeerState { path: path.clone(), incarnation, token, key: None, revoked: false }
 }
 
 pub(super) fn timeout(what: &str, limit: Millis) -> Fault {

@@ -1,6 +1,6 @@
 //! Orders, words and failures: what is said to a whole tree, and what it means for each child on this level.
 
-use homestak_protocol::event::{Action, Phase, Status};
+use homestak_protocol::event::{Action, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, Incarnation, RunId};
 use homestak_protocol::order::{Directive, NodeKind, OnError, OpaqueOrder, Order, Policy, Verb};
@@ -16,9 +16,7 @@ impl Child {
         self.state.kind = kind;
         self.state.goal = Goal::Up;
         self.state.settled = None;
-        self.sent = None;
-        self.told = None;
-        self.drain_sent = None;
+        self.unsay();
         self.drained = false;
         self.given_up_on = false;
         self.enrolling = false;
@@ -29,6 +27,13 @@ impl Child {
         } else {
             self.again = true;
         }
+    }
+
+    /// A new generation has nothing to say of it but that it still goes.
+    fn renew_end(&mut self) {
+        self.state.settled = None;
+        self.unsay();
+        self.dirty = true;
     }
 }
 
@@ -56,12 +61,9 @@ impl Operator {
     /// Takes an order that is newer than what is in force.
     pub(crate) fn ordered(&mut self, opaque: OpaqueOrder, order: Order, word: Option<Verb>, cx: &mut Cx<'_>) {
         cx.out.records.push(Record::Order(self.tree.clone(), opaque));
-        self.state = fresh(order.run, order.generation, order.policy);
+        self.state = TreeState { word, ..fresh(order.run, order.generation, order.policy) };
         (self.own_ask, self.asks) = Ask::of_order(order);
         self.begin_generation(cx);
-        if let Some(word) = word {
-            self.obey(word, cx);
-        }
         self.finish(cx);
     }
 
@@ -79,9 +81,13 @@ impl Operator {
         for ask in self.asks.clone() {
             let known = self.children.contains_key(&ask.path);
             if !known {
-                self.put(Child::new(ChildState::new(ask.path.clone(), ask.kind, ask.make.is_some())));
+                self.bear(ChildState::new(ask.path.clone(), ask.kind, ask.make.is_some()));
             }
-            self.with(&ask.path, cx, |_, child, cx| child.renew(ask.kind, cx.now_ms()));
+            self.with(&ask.path, cx, |_, child, cx| {
+                let shut_out = child.spurned && cx.link(&ask.path).is_none();
+                child.life_over |= shut_out || child.state.stage == Stage::Stuck;
+                child.renew(ask.kind, cx.now_ms());
+            });
         }
         self.index();
         let orphans: Vec<_> =
@@ -90,15 +96,16 @@ impl Operator {
             self.with(&path, cx, |operator, child, cx| operator.orphan(child, cx));
         }
         self.begin_own(cx);
-        self.drive_waiting(cx);
+        match self.state.word {
+            None => self.drive_waiting(cx),
+            Some(word) => self.heed(word, cx),
+        }
     }
 
     /// Makes sure that a whole tree's host is there to be told something.
     pub(crate) fn know_host(&mut self, host: &NodePath, cx: &mut Cx<'_>) {
         if !self.children.contains_key(host) {
-            let mut child = Child::new(ChildState::new(host.clone(), NodeKind::Pve, false));
-            child.dirty = true;
-            self.put(child);
+            self.bear(ChildState::new(host.clone(), NodeKind::Pve, false));
             self.with(host, cx, |_, child, cx| child.enter(Stage::Delegated, cx.now_ms()));
         }
     }
@@ -111,13 +118,25 @@ impl Operator {
     }
 
     /// A machine that is no longer named.
-    fn orphan(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
-        if self.state.policy.prune {
-            self.begin_down(child, Why::Prune, cx);
-        } else if child.state.goal == Goal::Up {
-            child.enter(Stage::Orphaned, cx.now_ms());
-            let status = cx.scene.views.get(&child.state.path).map_or(Status::Completed, |view| view.status);
-            cx.node(&child.state.path, child.state.kind, status, Some(Action::Orphaned), None);
+    pub(super) fn orphan(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
+        let prunes = self.state.policy.prune && self.state.word.is_none();
+        match child.state.goal {
+            Goal::Down(_) if child.state.stage != Stage::Stuck => {
+                child.state.goal = Goal::Down(Why::Prune);
+                child.renew_end();
+                self.drive(child, cx);
+            }
+            _ if prunes || child.state.incarnation.is_none() => self.begin_down(child, Why::Prune, cx),
+            // What is in flight ends first.
+            _ if child.op.is_some() => child.again = true,
+            _ => {
+                child.state.goal = Goal::Up;
+                child.enter(Stage::Orphaned, cx.now_ms());
+                let known = cx.scene.views.get(&child.state.path).map(|view| view.status);
+                // An order that no longer names it came in the middle of its making.
+                let status = known.filter(|status| status.is_final()).unwrap_or(Status::Cancelled);
+                cx.node(&child.state.path, child.state.kind, status, Some(Action::Orphaned), None);
+            }
         }
     }
 
@@ -130,8 +149,10 @@ impl Operator {
             self.state.word = None;
             self.state.settled = false;
             self.dirty = true;
+            self.children.values_mut().for_each(Child::renew_end);
         }
-        if directive.verb == Verb::Destroy {
+        // Told once more, it says nothing new: what is on record above may be gone from here by now.
+        if directive.verb == Verb::Destroy && self.state.word < Some(Verb::Destroy) {
             for recorded in &directive.recorded {
                 if self.children.contains_key(&recorded.path) || !cx.scene.me.carries(&recorded.path) {
                     continue;
@@ -140,9 +161,7 @@ impl Operator {
                 let mut state = ChildState::new(recorded.path.clone(), recorded.kind, true);
                 state.incarnation = Some(Incarnation::from_bits(cx.draw()));
                 state.vmid = recorded.vmid;
-                let mut child = Child::new(state);
-                child.dirty = true;
-                self.put(child);
+                self.bear(state);
             }
         }
         self.obey(directive.verb, cx);
@@ -165,10 +184,8 @@ impl Operator {
     pub(super) fn raise_with(&mut self, child: &mut Child, cx: &mut Cx<'_>) {
         let before = self.state.word;
         self.raise(cx);
-        if self.state.word != before {
-            if let Some(word) = self.state.word {
-                self.obey_child(child, word, cx);
-            }
+        if let Some(word) = self.state.word.filter(|_| self.state.word != before) {
+            self.obey_child(child, word, cx);
         }
     }
 
@@ -189,54 +206,39 @@ impl Operator {
         if verb >= Verb::Cancel {
             self.cancel_own(cx);
         }
+        self.heed(verb, cx);
+    }
+
+    /// What the word in force means for each child.
+    fn heed(&mut self, verb: Verb, cx: &mut Cx<'_>) {
         for path in self.sequence() {
             self.with(&path, cx, |operator, child, cx| operator.obey_child(child, verb, cx));
         }
     }
 
     fn obey_child(&mut self, child: &mut Child, verb: Verb, cx: &mut Cx<'_>) {
-        let state = &child.state;
-        match verb {
-            Verb::Destroy => self.begin_down(child, Why::Destroy, cx),
-            _ if state.goal != Goal::Up => {}
-            Verb::Rollback if state.ours && state.made_in == Some(self.state.generation) => {
-                self.begin_down(child, Why::Rollback, cx);
+        match (verb, child.state.goal, child.state.stage) {
+            (Verb::Destroy, ..) => self.begin_down(child, Why::Destroy, cx),
+            (_, Goal::Down(_), _) => {}
+            (Verb::Rollback, ..) if self.has_made(child) => self.begin_down(child, Why::Rollback, cx),
+            (Verb::Cancel | Verb::Rollback, _, Stage::Provisioning) if child.op.is_some() => {
+                self.give_up(child, Fault::new(Code::Cancelled, "cancelled"), cx);
             }
-            _ => match (state.stage, verb) {
-                (Stage::Waiting, Verb::Cancel) => self.end(child, Stage::Cancelled, Status::Cancelled, cx),
-                (Stage::Waiting, _) if state.ours => self.end(child, Stage::Skipped, Status::Skipped, cx),
-                (Stage::Provisioning, Verb::Cancel) if child.op.is_some() => {
-                    self.give_up(child, Fault::new(Code::Cancelled, "cancelled"), cx);
-                }
-                (Stage::Provisioning, Verb::Cancel) => self.cancelled(child, Phase::Provision, cx),
-                (Stage::Booting, Verb::Cancel) if state.ours => {
-                    let phase = if child.enrolling { Phase::Enrol } else { Phase::Boot };
-                    self.cancelled(child, phase, cx);
-                }
-                _ => self.drive(child, cx),
-            },
+            // A host that has not been heard of yet: nobody there knows of this run.
+            (_, _, Stage::Booting) if !child.state.ours => self.end(child, Stage::Cancelled, Status::Cancelled, cx),
+            _ => self.drive(child, cx),
         }
     }
 
-    /// Ends whatever has not begun.
-    pub(super) fn end_waiting(&mut self, stage: Stage, status: Status, cx: &mut Cx<'_>) {
-        for path in self.sequence() {
-            self.with(&path, cx, |operator, child, cx| {
-                if child.state.goal == Goal::Up && child.state.stage == Stage::Waiting && child.op.is_none() {
-                    operator.end(child, stage, status, cx);
-                }
-            });
-        }
-    }
-
-    fn end(&mut self, child: &mut Child, stage: Stage, status: Status, cx: &mut Cx<'_>) {
+    /// Ends what has not begun.
+    pub(super) fn end(&mut self, child: &mut Child, stage: Stage, status: Status, cx: &mut Cx<'_>) {
         child.enter(stage, cx.now_ms());
         if child.state.ours {
             cx.node(&child.state.path, child.state.kind, status, None, None);
         }
     }
 
-    /// Begins with what may begin.
+    /// Begins with what may begin, and ends what never will.
     pub(super) fn drive_waiting(&mut self, cx: &mut Cx<'_>) {
         for path in self.sequence() {
             self.with(&path, cx, |operator, child, cx| {

@@ -522,8 +522,8 @@ async fn work_done(
                 Ensure { tree: tree.clone(), path, incarnation, run, machine: *machine, cloud_init: *cloud_init, boot };
             world.ensure(ask, task).await.map(Worked::Ensured)
         }
-        Work::Remove { vmid } => {
-            world.remove(Remove { tree: tree.clone(), path, vmid }, task).await.map(|()| Worked::Removed)
+        Work::Remove { vmid, only } => {
+            world.remove(Remove { tree: tree.clone(), path, vmid, only }, task).await.map(|()| Worked::Removed)
         }
         Work::BecomeHost(own) => world.become_host(path, *own, task).await.map(|()| Worked::Host),
         Work::Configure(configuration) => world.configure(path, *configuration, task).await.map(Worked::Configured),

@@ -1,0 +1,95 @@
+//! What happened, in few words.
+
+use homestak_node::core::step::{Answer, Effect, Input, Work};
+use homestak_protocol::event::{Change, Entry};
+use homestak_protocol::message::{Reply, Report, Request};
+
+fn of_change(change: &Change) -> String {
+    match change {
+        Change::Node(node) => {
+            let fault = node.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+            let action = node.action.map(|action| format!("/{action}")).unwrap_or_default();
+            format!("{} {}{action}{fault}", node.path, node.status)
+        }
+        Change::Phase(phase) => format!("{} {} {}", phase.path, phase.phase, phase.status),
+        Change::Settled(settled) => format!("{} settled {:?}", settled.path, settled.word),
+        Change::Gap(gap) => format!("gap {} after {}", gap.origin, gap.after),
+    }
+}
+
+fn of_entries(entries: &[Entry]) -> String {
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let event = &entry.event;
+            format!("@{} {} g{} {}", entry.position, event.seq, event.scope.generation, of_change(&event.change))
+        })
+        .collect();
+    told.join("; ")
+}
+
+fn of_request(request: &Request) -> String {
+    match request {
+        Request::Order { order, word } => {
+            let generation = order.open().map(|order| order.generation.to_string()).unwrap_or_default();
+            format!("order g{generation} word {word:?}")
+        }
+        Request::Directive(directive) => format!("{:?} g{}", directive.verb, directive.generation),
+        other => format!("{other:?}"),
+    }
+}
+
+fn of_reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Refused(fault) => format!("refused: {fault}"),
+        Reply::Done => "done".to_owned(),
+        Reply::Surveyed(_) => "surveyed".to_owned(),
+    }
+}
+
+/// What reaches a process.
+pub(crate) fn of_input(input: &Input) -> String {
+    match input {
+        Input::Report { path, report: Report::Entries(entries), .. } => format!("< {path}: {}", of_entries(entries)),
+        Input::Report { path, .. } => format!("< {path}: presence"),
+        Input::Request { request, .. } => format!("< request {}", of_request(request)),
+        Input::Join { link, hello, .. } => {
+            let known: Vec<_> =
+                hello.generations.iter().map(|(tree, generation)| format!("{tree} g{generation}")).collect();
+            format!("< join {} link {} knows {}", hello.path, link.0, known.join(", "))
+        }
+        Input::Sent { sent, path, reply, .. } => {
+            format!("< {path} on {sent:?}: {}", reply.as_ref().map_or("lost".to_owned(), of_reply))
+        }
+        Input::Local { ask, .. } => {
+            let text = format!("{ask:?}");
+            format!("< local {}", text.chars().take(160).collect::<String>())
+        }
+        other => {
+            let text = format!("{other:?}");
+            format!("< {}", text.chars().take(240).collect::<String>())
+        }
+    }
+}
+
+/// What a process does; none for what nobody outside it notices.
+pub(crate) fn of_effect(effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Work { who, generation, work, .. } => {
+            let life = match work {
+                Work::Ensure { incarnation, .. } => format!(" {:.6}", incarnation.to_string()),
+                _ => String::new(),
+            };
+            format!("> {} {who:?} g{generation}{life}", work.name())
+        }
+        Effect::CancelWork { who, .. } => format!("> give up {who:?}"),
+        Effect::Send { path, link, request, .. } => format!("> {path} link {}: {}", link.0, of_request(request)),
+        Effect::Ack { path, upto, .. } => format!("> {path}: ack {upto}"),
+        Effect::Close { path, link, why } => format!("> close {path} link {}: {why}", link.0),
+        Effect::Report(Report::Entries(entries)) => format!("> up: {}", of_entries(entries)),
+        Effect::Answer { answer: Answer::Reply(reply), .. } => format!("> answer {}", of_reply(reply)),
+        Effect::Answer { answer, .. } => format!("> answer {answer:?}"),
+        Effect::Timer { key, after_ms } => format!("> timer {:?} {:?} e{} {after_ms}", key.who, key.kind, key.epoch),
+        Effect::Report(_) | Effect::Told(_) => return None,
+    })
+}
