@@ -11,6 +11,7 @@ mod follow;
 mod logs;
 mod manifests;
 mod plan;
+mod remedy;
 mod runs;
 mod server;
 mod signals;

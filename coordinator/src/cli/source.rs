@@ -11,6 +11,7 @@ use homestak_manifests::yaml;
 use homestak_protocol::fault::{Code, Fault};
 
 use super::args::Source;
+use super::remedy;
 
 /// What text that was given on the command line is called in messages.
 const INLINE: &str = "--manifest-json";
@@ -33,7 +34,7 @@ impl Source {
         }
     }
 
-    /// The same refusal, with the remedy that only this side knows: a name may have been meant as a file.
+    /// The same refusal with a remedy, if need be one that only this side knows: a name may have been meant as a file.
     pub(super) fn explain(&self, mut refusal: Refusal) -> Refusal {
         if let Source::Name(name) = self
             && refusal.error.code == Code::NotFound.as_str()
@@ -41,7 +42,7 @@ impl Source {
         {
             refusal.error.hint = Some(format!("there is a file of that name here: write ./{name}"));
         }
-        refusal
+        remedy::complete(refusal)
     }
 
     /// What is sent.

@@ -8,7 +8,7 @@ use homestak_coord::api::{Exit, Refusal};
 use homestak_coord::documents::ErrorDocument;
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, remedy};
 use crate::show::printer::Printer;
 
 /// The code of wrong usage.
@@ -60,6 +60,7 @@ pub(super) fn finish(printer: &Printer, outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(exit) => end(printer, exit),
         Err(refusal) => {
+            let refusal = remedy::complete(refusal);
             printer.problem(&refusal);
             printer.document(&Refused { error: &refusal.error });
             end(printer, refusal.exit)

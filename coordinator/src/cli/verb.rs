@@ -82,7 +82,7 @@ fn tell(context: &Context, run: &RunDocument) {
     let printer = &context.printer;
     printer.document(run);
     printer.data(&result::lines(run, printer.out_columns(), printer.out_style()));
-    printer.complain(&result::problems(run, printer.err_columns(), printer.err_style()));
+    printer.complain(&result::problems(run, &context.commands, printer.err_columns(), printer.err_style()));
     printer.note(&result::next(run, &context.commands, printer.err_columns(), printer.err_style()));
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn states(nodes: &[NodeDocument], room: Option<usize>, style: Style) 
             node.ip.clone().filter(|_| exists).unwrap_or_default().into(),
             agent(node),
             node.duration.map(elapsed::seconds).unwrap_or_default().into(),
-            if node.destroyed == Some(true) { "destroyed after that".into() } else { Cell::default() },
+            if node.destroyed == Some(true) { "destroyed again".into() } else { Cell::default() },
         ]
     };
     table::lines(&COLUMNS, &rows(nodes, style, row), room, style)

@@ -16,7 +16,7 @@ pub(crate) fn lines(run: &RunDocument, columns: Option<usize>, style: Style) -> 
     lines.push(String::new());
     lines.extend(nodes::states(&run.nodes, columns, style));
     lines.push(String::new());
-    lines.push(totals(&run.nodes));
+    lines.push(totals(run));
     if run.nodes.iter().any(|node| node.simulated) {
         lines.push("Machines, packages and services are simulated: nothing real was made.".to_owned());
     }
@@ -43,21 +43,24 @@ fn title(run: &RunDocument, style: Style) -> String {
 }
 
 /// `2 nodes: 2 completed (1 created, 1 unchanged)`.
-fn totals(nodes: &[NodeDocument]) -> String {
+fn totals(run: &RunDocument) -> String {
+    let nodes = &run.nodes;
     let statuses = count::statuses(nodes.iter().map(|node| node.status));
     let actions = count::actions(nodes.iter().map(|node| node.action));
-    let told = actions.is_empty() || actions == statuses;
+    let told = actions.is_empty() || run.verb == RunVerb::Destroy;
     let actions = if told { String::new() } else { format!(" ({actions})") };
     format!("{}: {statuses}{actions}", count::of(nodes.len(), "node"))
 }
 
 /// What went wrong, node by node: for stderr.
-pub(crate) fn problems(run: &RunDocument, columns: usize, style: Style) -> Vec<String> {
+pub(crate) fn problems(run: &RunDocument, commands: &Commands, columns: usize, style: Style) -> Vec<String> {
+    let logs = run.run.map(|id| format!("`{}` says what happened", commands.line(&["logs", &id.to_string()])));
     let of_nodes = run.nodes.iter().filter_map(|node| {
         let mut error = node.error.clone()?;
         // Skipped and cancelled nodes are told of by the table; their cause is another node's error.
         let own = !matches!(error.code.as_str(), "E712" | "E713");
         error.node.get_or_insert_with(|| node.path.clone());
+        error.hint = error.hint.or_else(|| logs.clone());
         own.then_some(error)
     });
     let mut seen = Vec::new();
@@ -136,7 +139,7 @@ mod tests {
         let style = Style { colour: false, unicode: true };
         let parts = [
             lines(run, Some(columns), style),
-            problems(run, columns, style),
+            problems(run, &Commands::default(), columns, style),
             next(run, &Commands::default(), columns, style),
         ];
         parts.concat().join("\n")

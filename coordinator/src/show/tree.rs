@@ -173,7 +173,8 @@ pub(crate) fn outcome(node: &NodeDocument) -> String {
     let exists = !node.status.is_gone() && node.destroyed != Some(true);
     let id = node.vm_id.filter(|_| exists).map(|id| format!("id {id}"));
     let ip = node.ip.clone().filter(|_| exists);
-    [action, id, ip].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let again = (node.destroyed == Some(true)).then(|| "destroyed again".to_owned());
+    [action, id, ip, again].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -84,7 +84,15 @@ pub(crate) fn next(status: &StatusDocument, commands: &Commands, columns: usize,
                     (commands.line(&["logs", &id, "--follow"]), "what happens"),
                     (commands.line(&["cancel", &id]), "cancel it"),
                 ],
-                None => vec![(commands.on_tree("destroy", &tree.manifest, &tree.host), "take it down")],
+                None => {
+                    let on = |verb| commands.on_tree(verb, &tree.manifest, &tree.host);
+                    let mut proposed = vec![(on("destroy"), "take it down")];
+                    if let (Some(run), true) = (&tree.run, tree.state == "incomplete") {
+                        proposed.insert(0, (commands.line(&["logs", &run.run.to_string()]), "what happened"));
+                        proposed.insert(1, (on("apply"), "go on from here"));
+                    }
+                    proposed
+                }
             }
         }
     };

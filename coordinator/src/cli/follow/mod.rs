@@ -136,7 +136,7 @@ impl Follower<'_> {
                 self.screen.say(&[format!("{}  {}  {}", line.at, line.path, line.text)]);
             }
             Answer::Log(_) | Answer::Snapshot(_) => {}
-            Answer::Note(text) => self.screen.say(&[text]),
+            Answer::Note(text) => self.screen.say(&[format!("note: {text}")]),
             Answer::Done { exit, document } => {
                 self.screen.close();
                 return Ok(Some(End::Done { exit, document: *document, interrupted: self.interrupts > 0 }));

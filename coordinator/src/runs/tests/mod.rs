@@ -1,3 +1,5 @@
+//! What runs promise, against a core that does as it is told.
+
 mod fake;
 
 use std::path::PathBuf;
