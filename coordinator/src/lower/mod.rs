@@ -15,7 +15,7 @@ use homestak_manifests::model::Mode;
 use homestak_manifests::{Graph, Manifest};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
-use homestak_protocol::name::{HostName, NodeName};
+use homestak_protocol::name::{HostName, NodeName, SiteName};
 use homestak_protocol::order::{CloudInit, Configuration, Machine, NodeKind};
 use homestak_protocol::path::NodePath;
 use sha2::{Digest as _, Sha256};
@@ -68,7 +68,7 @@ pub fn resolve(site: &Site, manifest: &Manifest, host: &HostName) -> Result<Reso
         }
     }
     let mut nodes: Vec<ResolvedNode> = Vec::with_capacity(manifest.nodes.len());
-    let mut notes = Vec::new();
+    let mut defaults = Defaults::new();
     for member in graph.create_order() {
         let carrier = member.parent().and_then(|parent| seats.get(parent.index()).copied());
         let above = carrier.and_then(|seat| nodes.get(seat)).map(|node: &ResolvedNode| &node.planned.path);
@@ -77,9 +77,22 @@ pub fn resolve(site: &Site, manifest: &Manifest, host: &HostName) -> Result<Reso
             None => NodePath::host_root(host).child(&manifest.name, &member.node().name),
         };
         let path = path.map_err(|error| Fault::new(Code::SpecInvalid, error.to_string()))?;
-        nodes.push(node(site, &member, path, carrier, &mut notes)?);
+        nodes.push(node(site, &member, path, carrier, &mut defaults)?);
     }
-    Ok(Resolved { nodes, notes })
+    Ok(Resolved { nodes, notes: defaults.iter().map(|(spec, nodes)| told(spec, nodes)).collect() })
+}
+
+/// Specs that were taken where none was named, and by whom, in creation order.
+type Defaults = Vec<(SiteName, Vec<NodeName>)>;
+
+/// `root-pve names no spec and takes `pve``; of many nodes only the first are named.
+fn told(spec: &SiteName, nodes: &[NodeName]) -> String {
+    match nodes {
+        [one] => format!("{one} names no spec and takes `{spec}`"),
+        [one, other] => format!("{one} and {other} name no spec and take `{spec}`"),
+        [first, rest @ ..] => format!("{first} and {} other nodes name no spec and take `{spec}`", rest.len()),
+        [] => String::new(),
+    }
 }
 
 fn node(
@@ -87,7 +100,7 @@ fn node(
     member: &Member<'_>,
     path: NodePath,
     carrier: Option<usize>,
-    notes: &mut Vec<String>,
+    defaults: &mut Defaults,
 ) -> Result<ResolvedNode, Fault> {
     let node = member.node();
     let at = |fault: Fault| fault.at(&path);
@@ -99,7 +112,10 @@ fn node(
         preset.map_or(BARE_MACHINE, |preset| (preset.cores, preset.memory, preset.disk));
     let spec = node.spec.as_ref().or_else(|| {
         let spec = site.default_spec(node.kind)?;
-        notes.push(format!("{} names no spec and takes `{spec}`", node.name));
+        match defaults.iter_mut().find(|(taken, _)| taken == spec) {
+            Some((_, nodes)) => nodes.push(node.name.clone()),
+            None => defaults.push((spec.clone(), vec![node.name.clone()])),
+        }
         Some(spec)
     });
     let resolved = spec.map(|spec| site.spec(spec, &node.name)).transpose().map_err(at)?;
