@@ -142,13 +142,16 @@ fn a_token_is_not_in_the_file_and_another_key_cannot_read_it() {
         key: None,
         revoked: false,
     };
-    folder.open().unwrap().journal().append(&[CoreRecord::Peer(peer)]).unwrap();
+    // Held, as the last to close it takes files away.
+    let store = folder.open().unwrap();
+    store.journal().append(&[CoreRecord::Peer(peer)]).unwrap();
     for file in std::fs::read_dir(&folder.0).unwrap() {
         let file = file.unwrap();
         let bytes = std::fs::read(file.path()).unwrap();
         assert!(!bytes.windows(11).any(|part| part == b"tell-nobody"));
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
     }
+    drop(store);
     let other = Store::open(&folder.0.join("store.db"), SealKey::new(&[8; 32]).unwrap(), 42).unwrap();
     assert!(other.journal().load().is_err());
     assert_eq!(folder.open().unwrap().journal().load().unwrap().peers.len(), 1);
