@@ -20,7 +20,14 @@ pub(super) async fn start(context: &Context, given: &Start) -> Outcome {
         return serve(context, settings, Mode::Foreground).await;
     }
     client::start(&settings).await?;
-    status(context).await
+    let server = look(&context.settings).await?;
+    if let (Some(wanted @ 1..), Some(port)) = (settings.port, server.port)
+        && wanted != port
+    {
+        let stop = context.commands.line(&["server", "stop"]);
+        context.printer.note(&[format!("it ran already, on port {port}; to change that, end it first: {stop}")]);
+    }
+    Ok(tell(context, &server))
 }
 
 /// `server run`: be the daemon.
@@ -50,8 +57,12 @@ pub(super) async fn stop(context: &Context) -> Outcome {
 
 /// `server status`, with exit codes of its own: 0 healthy, 1 not running, 2 running but not healthy.
 pub(super) async fn status(context: &Context) -> Outcome {
-    let settings = &context.settings;
-    let server = match client::find(settings).await {
+    let server = look(&context.settings).await?;
+    Ok(tell(context, &server))
+}
+
+async fn look(settings: &Settings) -> Result<ServerDocument, Refusal> {
+    Ok(match client::find(settings).await {
         Ok(Found::Nobody) => absent(settings),
         Ok(Found::Ours(client)) => match client.ask(&Request::ServerStatus).await?.last().await? {
             (_, Document::Server(server)) => server,
@@ -69,14 +80,17 @@ pub(super) async fn status(context: &Context) -> Outcome {
             ..absent(settings)
         },
         Err(refusal) => ServerDocument { running: true, problems: vec![refusal.error.message], ..absent(settings) },
-    };
-    context.printer.document(&server);
-    context.printer.data(&lines(&server));
-    Ok(match (server.running, server.healthy) {
+    })
+}
+
+fn tell(context: &Context, server: &ServerDocument) -> Exit {
+    context.printer.document(server);
+    context.printer.data(&lines(server));
+    match (server.running, server.healthy) {
         (false, _) => Exit::Failed,
         (true, true) => Exit::Done,
         (true, false) => Exit::Usage,
-    })
+    }
 }
 
 fn absent(settings: &Settings) -> ServerDocument {
