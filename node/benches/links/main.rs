@@ -21,7 +21,7 @@ fn main() {
 
 /// Where a journal lies: memory shows what we cost, the disk what users see.
 fn folders() -> Vec<&'static str> {
-    ["/dev/shm", "target"].into_iter().filter(|folder| Path::new(folder).is_dir()).collect()
+    ["/dev/shm", env!("CARGO_TARGET_TMPDIR")].into_iter().filter(|folder| Path::new(folder).is_dir()).collect()
 }
 
 fn scratch(folder: &str) -> PathBuf {
@@ -49,9 +49,11 @@ fn order_to_1000_agents(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn joining(bencher: Bencher<'_, '_>) {
     let runtime = runtime();
-    let mut stage = runtime.block_on(Stage::build(&scratch("/dev/shm"), 1));
-    bencher.bench_local(|| runtime.block_on(stage.rejoin()));
-    runtime.block_on(stage.leave());
+    let stage = RefCell::new(runtime.block_on(Stage::build(&scratch("/dev/shm"), 1)));
+    bencher
+        .with_inputs(|| runtime.block_on(stage.borrow_mut().end_agents()))
+        .bench_local_values(|()| runtime.block_on(stage.borrow_mut().rejoin()));
+    runtime.block_on(stage.into_inner().leave());
 }
 
 #[divan::bench(sample_count = 20, sample_size = 1)]

@@ -20,8 +20,8 @@ use homestak_node::trust::identity::{Identity, Introduction};
 use homestak_node::trust::pin::CaPin;
 use homestak_node::world::{Configured, Ensure, Ensured, Found, Remove, Task, Work, World};
 use homestak_protocol::event::{Change, Facts, Phase, PhaseStatus};
-use homestak_protocol::ids::{Generation, RunId, SiteId};
-use homestak_protocol::message::{Reply, Request};
+use homestak_protocol::ids::{Generation, Position, RunId, SiteId};
+use homestak_protocol::message::{Reply, Report, Request, Welcome};
 use homestak_protocol::name::{HostName, ManifestName, NodeName};
 use homestak_protocol::order::{
     ChildOrder, CloudInit, Configuration, Machine, NodeKind, OpaqueOrder, Order, Own, Policy,
@@ -87,6 +87,7 @@ pub(crate) struct Stage {
     nodes: usize,
     generation: u64,
     first: Option<Ensure>,
+    agents: Lifecycle,
 }
 
 impl Stage {
@@ -116,6 +117,7 @@ impl Stage {
             crash: crash::Plan::default(),
         };
         let host = runtime::start(options, &life).await.expect("a host");
+        be_parent(&orders).await;
         let tree = TreeId {
             site: SiteId::from_bits(1),
             host: HostName::local(),
@@ -131,14 +133,16 @@ impl Stage {
             nodes,
             generation: 0,
             first: None,
+            agents: Lifecycle::new(),
         };
         let (first, mut firsts) = mpsc::channel(1);
-        let agents = (folder.to_owned(), stage.servers.clone(), life.clone());
+        let agents = (folder.to_owned(), stage.servers.clone(), stage.agents.clone());
         tokio::spawn(async move {
             while let Some(ask) = births.recv().await {
                 let _ = first.try_send(ask.clone());
                 let (folder, servers, life) = agents.clone();
-                tokio::spawn(async move { agent(&folder, servers, &ask, &life).await });
+                let tracker = life.tracker.clone();
+                tracker.spawn(async move { agent(&folder, servers, &ask, &life).await });
             }
         });
         stage.order().await;
@@ -210,26 +214,56 @@ impl Stage {
         }
     }
 
-    /// An agent that has an identity starts, and joins in the place of the one before.
+    /// An agent that has an identity starts, and joins in the place of the one before, which has ended.
     pub(crate) async fn rejoin(&mut self) {
-        let Some(ask) = self.first.clone() else { return };
         let life = Lifecycle::new();
         let mut updates = self.host.updates();
-        let (folder, servers) = (self.folder.clone(), self.servers.clone());
-        let done = life.clone();
-        let agent = tokio::spawn(async move { agent(&folder, servers, &ask, &done).await });
+        let (folder, servers, done, ask) =
+            (self.folder.clone(), self.servers.clone(), life.clone(), self.first.clone());
+        life.tracker.spawn(async move { agent(&folder, servers, &ask.expect("built"), &done).await });
         while !matches!(updates.recv().await, Ok(Update::Presence(presence)) if presence.connected) {}
-        life.ending.cancel();
-        let _ = agent.await;
+        self.agents = life;
+    }
+
+    /// Ends the agents.
+    pub(crate) async fn end_agents(&mut self) {
+        self.agents.ending.cancel();
+        self.agents.tracker.close();
+        self.agents.tracker.wait().await;
     }
 
     /// Ends everything and removes the folder.
-    pub(crate) async fn leave(self) {
+    pub(crate) async fn leave(mut self) {
+        self.end_agents().await;
         self.life.ending.cancel();
         self.life.tracker.close();
         let _ = tokio::time::timeout(Duration::from_secs(10), self.life.tracker.wait()).await;
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Welcomes the host in its coordinator's place, and acknowledges whatever it tells.
+async fn be_parent(orders: &mpsc::Sender<UplinkEvent>) {
+    let (reports, mut told) = mpsc::channel(homestak_node::link::MAILBOX);
+    let welcome = Welcome {
+        protocol: 1,
+        software: "bench".into(),
+        seen: Position(0),
+        now_ms: Clock::system().now_ms(),
+        addresses: Vec::new(),
+    };
+    let up = UplinkEvent::Up { welcome: Box::new(welcome), reports };
+    orders.send(up).await.expect("the host lives");
+    let orders = orders.clone();
+    tokio::spawn(async move {
+        while let Some(report) = told.recv().await {
+            if let Report::Entries(entries) = report
+                && let Some(last) = entries.last()
+            {
+                let _ = orders.send(UplinkEvent::Acked(last.position)).await;
+            }
+        }
+    });
 }
 
 fn is_handed_over(change: &Change) -> bool {
