@@ -4,6 +4,7 @@
 //! - `order_to_1000_agents`: an order in which nothing is to be done, to 1,000 agents, until all of it is settled.
 //! - `joining`: an agent with an identity, from its first packet until it has joined.
 //! - `ssh_*`: a command over OpenSSH on loopback, what the delegation replaces, cold and over a connection that is kept.
+#![expect(clippy::expect_used, reason = "a bench has nobody to hand an error to")]
 
 mod ssh;
 mod stage;
@@ -26,6 +27,11 @@ fn folders() -> Vec<&'static str> {
 
 fn scratch(folder: &str) -> PathBuf {
     PathBuf::from(folder).join(format!("homestak-bench-{}", std::process::id()))
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs a bench is to know what it lacks")]
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 #[divan::bench(args = folders(), sample_count = 200, sample_size = 1)]
@@ -60,7 +66,7 @@ fn joining(bencher: Bencher<'_, '_>) {
 fn ssh_cold(bencher: Bencher<'_, '_>) {
     match ssh::Server::start(&scratch("/dev/shm")) {
         Ok(server) => bencher.bench_local(|| server.run(ssh::Connection::New)),
-        Err(why) => eprintln!("skipped: {why}"),
+        Err(why) => skip(&why),
     }
 }
 
@@ -71,6 +77,6 @@ fn ssh_multiplexed(bencher: Bencher<'_, '_>) {
             server.run(ssh::Connection::Kept);
             bencher.bench_local(|| server.run(ssh::Connection::Kept));
         }
-        Err(why) => eprintln!("skipped: {why}"),
+        Err(why) => skip(&why),
     }
 }
