@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use homestak_node::crash::Plan;
+use homestak_node::folder::gone;
 use homestak_node::journal::file::FileJournal;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::link::{HubEvent, MAILBOX};
@@ -36,7 +37,7 @@ use crate::provider::local::{Launcher, Local, Options};
 use crate::settings::{ProviderKind, Settings};
 use crate::socket;
 use crate::standing::{Place, Standing};
-use crate::state::StateFolder;
+use crate::state::{LOCK, StateFolder};
 use crate::world::AgentWorld;
 
 /// What this program calls its version.
@@ -51,8 +52,12 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     let tests = Tests::read(&settings, &env)?;
     let state = StateFolder::take(&settings.state_dir)?;
     let inside = settings.machine.clone().map(Inside::new);
-    if let Some(inside) = inside.clone() {
-        end_with(inside, &life);
+    match inside.clone() {
+        Some(inside) => end_with(async move { inside.gone().await }, "this machine is gone", &life),
+        None => {
+            let folder = state.path().to_owned();
+            end_with(async move { gone(&folder, LOCK).await }, "the state folder is gone", &life);
+        }
     }
     let clock = Clock::system();
     let mut uplink = uplink(&settings, state.path(), clock.clone())?;
@@ -145,14 +150,14 @@ pub fn uplink(settings: &Settings, state: &Path, clock: Clock) -> Result<Uplink,
     Ok(Uplink::new(options, identity, clock))
 }
 
-/// Ends this process as soon as the machine that it runs in is gone: there is nothing left to drain to.
-fn end_with(inside: Inside, life: &Lifecycle) {
+/// Ends this process as soon as what it works for is gone: there is nothing left to drain to.
+fn end_with(gone: impl Future<Output = ()> + Send + 'static, told: &'static str, life: &Lifecycle) {
     let ending = life.ending.clone();
     life.tracker.spawn(async move {
         tokio::select! {
             () = ending.cancelled() => {}
-            () = inside.gone() => {
-                tracing::info!("this machine is gone");
+            () = gone => {
+                tracing::info!("{told}");
                 std::process::exit(0);
             }
         }

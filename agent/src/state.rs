@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::files::{FILE_MODE, FileError, private_folder, read_if_there};
-use crate::process::ProcessMark;
+use homestak_node::process::ProcessMark;
+
+/// Held by the process that has the folder; holds its mark.
+pub const LOCK: &str = "lock";
 
 /// A state folder that this process has for itself.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ pub fn holder(state: &Path) -> Option<ProcessMark> {
 }
 
 fn lock_path(state: &Path) -> PathBuf {
-    state.join("lock")
+    state.join(LOCK)
 }
 
 #[cfg(test)]

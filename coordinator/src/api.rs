@@ -34,6 +34,9 @@ pub const MAX_GREETING: usize = 16 * 1024;
 /// The build of this program: its version and a hash of the sources. Two programs of one build speak the same API.
 pub const BUILD: &str = env!("HOMESTAK_BUILD");
 
+/// What every greeting begins with.
+pub const PROGRAM: &str = "homestak-coord";
+
 /// Exit codes of both programs; `interfaces` has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,7 +76,7 @@ impl Exit {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Greeting {
-    /// Always `homestak-coord`.
+    /// Always [`PROGRAM`].
     pub program: String,
     /// [`BUILD`].
     pub build: String,
@@ -97,7 +100,7 @@ impl Greeting {
     /// Ours, for a state folder and a site.
     pub fn new(state_dir: &str, site: &str) -> Self {
         Self {
-            program: "homestak-coord".into(),
+            program: PROGRAM.into(),
             build: BUILD.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             state_dir: state_dir.into(),

@@ -3,6 +3,7 @@
 
 pub mod core;
 pub mod crash;
+pub mod folder;
 pub mod https;
 pub mod journal;
 pub mod lifecycle;

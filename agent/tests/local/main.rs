@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use homestak_agent::process::ProcessMark;
 use homestak_agent::provider::Provider;
 use homestak_agent::provider::local::record::Record;
+use homestak_node::process::ProcessMark;
 use homestak_node::world::Found;
 use homestak_protocol::fault::Code;
 use homestak_protocol::ids::Incarnation;

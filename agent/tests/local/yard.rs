@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homestak_agent::process::ProcessMark;
 use homestak_agent::provider::local::record::Record;
 use homestak_agent::provider::local::{Launcher, Local, Options};
 use homestak_agent::provider::{Identity, Provider};
 use homestak_node::crash::Plan;
 use homestak_node::lifecycle::Lifecycle;
+use homestak_node::process::ProcessMark;
 use homestak_node::world::{Boot, Ensure, Ensured, Task};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Incarnation, RunId, SiteId, Vmid};

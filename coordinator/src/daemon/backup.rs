@@ -14,7 +14,7 @@ use homestak_node::trust::files::{private_folder, write_private};
 use homestak_protocol::fault::{Code, Fault};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{CA, Folder, KEPT, PORT, SIGNING_KEY, STORE, remove};
+use super::folder::{CA, Folder, KEPT, LOCK, PORT, SIGNING_KEY, STORE, remove};
 use super::{Daemon, internal};
 use crate::api::{Exit, Refusal};
 use crate::documents::BackupDocument;
@@ -129,8 +129,7 @@ pub async fn restore(settings: &Settings, file: &Path) -> Result<BackupDocument,
     let folder = Folder::take(&settings.state_dir).await?;
     let result = unpack_into(&folder, file, source);
     if result.is_err() {
-        // Nothing that looks like state is left behind.
-        let _ = fs::remove_dir_all(settings.state_dir.join(KEPT));
+        folder.clear();
     }
     result
 }
@@ -138,7 +137,7 @@ pub async fn restore(settings: &Settings, file: &Path) -> Result<BackupDocument,
 fn must_be_empty(path: &Path) -> Result<(), Refusal> {
     // The lock alone is what a daemon that never came up leaves behind.
     let used = match fs::read_dir(path) {
-        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).find(|name| name != "coord.lock"),
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).find(|name| name != LOCK),
         Err(_) => None,
     };
     let Some(used) = used else { return Ok(()) };

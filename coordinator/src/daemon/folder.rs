@@ -24,9 +24,11 @@ use crate::lower::random;
 use crate::runs::refuse;
 
 /// Held by the daemon.
-const LOCK: &str = "coord.lock";
+pub(super) const LOCK: &str = "coord.lock";
 /// The daemon's process id, for people and service managers.
 const PID: &str = "coord.pid";
+/// Agents that the daemon looks after.
+const AGENTS: &str = "agents";
 /// What must not be lost.
 pub(super) const KEPT: &str = "coord";
 /// What tokens are signed with, as 64 hex digits.
@@ -61,7 +63,9 @@ impl Folder {
             .open(path.join(LOCK))
             .map_err(|error| internal("the state folder's lock cannot be opened", &error))?;
         let lock = locked(lock).await.ok_or_else(|| in_use(path))?;
-        private_folder(&path.join(KEPT)).map_err(|error| internal("the state folder cannot be used", &error))?;
+        for inner in [KEPT, AGENTS] {
+            private_folder(&path.join(inner)).map_err(|error| internal("the state folder cannot be used", &error))?;
+        }
         Ok(Self { path: path.into(), _lock: lock })
     }
 
@@ -79,7 +83,7 @@ impl Folder {
 
     /// Where the agent of `local` has everything of its own.
     pub(super) fn local_agent(&self) -> PathBuf {
-        self.path.join("agents").join("local")
+        self.path.join(AGENTS).join("local")
     }
 
     /// What tokens are signed with; drawn where there is none.
@@ -96,6 +100,15 @@ impl Folder {
         text.push('\n');
         write_private(&file, text.as_bytes()).map_err(|error| unusable(&error))?;
         Ok(SigningKey::from_bytes(bytes))
+    }
+
+    /// Removes everything that looks like state, from a folder that was empty before.
+    pub(super) fn clear(&self) {
+        for inner in [KEPT, AGENTS] {
+            if let Err(error) = fs::remove_dir_all(self.path.join(inner)) {
+                tracing::warn!(%error, inner, "a folder cannot be removed");
+            }
+        }
     }
 
     /// Writes down which process the daemon is.
@@ -147,7 +160,7 @@ fn check(path: &Path) -> Result<(), Refusal> {
     let ours = meta.uid() == rustix::process::geteuid().as_raw();
     let closed = meta.mode() & 0o077 == 0;
     let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    let used = || ["coord.lock", "lock", KEPT].iter().any(|name| path.join(name).exists());
+    let used = || [LOCK, "lock", KEPT].iter().any(|name| path.join(name).exists());
     if ours && (closed || used() || empty()) {
         return Ok(());
     }

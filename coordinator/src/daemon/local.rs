@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::endpoint::Endpoint;
-use super::folder::Folder;
+use super::folder::{Folder, remove};
 use crate::runs::{Engine, Troubles};
 use crate::store::Store;
 
@@ -37,6 +37,9 @@ const SETTINGS: &str = "agent.yaml";
 
 /// Its log.
 const LOG: &str = "agent.log";
+
+/// Where it answers questions.
+const SOCKET: &str = "agent.sock";
 
 /// Held by it while it runs; holds its mark.
 const LOCK: &str = "lock";
@@ -188,6 +191,8 @@ impl Keeper {
         };
         if let (Ok(()), Some(agent)) = ((&mut asked).await, agent) {
             agent.end().await;
+            // Nobody answers there any more.
+            remove(&self.folder.join(SOCKET));
         }
     }
 
@@ -206,6 +211,9 @@ impl Keeper {
 
     /// Finds the agent that runs, or starts one.
     async fn start(&self) -> Result<Agent, Fault> {
+        if !self.folder.parent().is_some_and(Path::is_dir) {
+            return Err(Fault::new(Code::Unreachable, "the state folder is gone"));
+        }
         private_folder(&self.folder).map_err(|error| unable("its folder cannot be used", &error))?;
         let changed = self.settle().await?;
         if let Some(mark) = self.running() {

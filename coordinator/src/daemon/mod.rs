@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homestak_node::crash;
+use homestak_node::folder::gone;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::runtime::{self, Handle};
 use homestak_node::trust::clock::Clock;
@@ -137,6 +138,7 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     socket::listen(&daemon, &folder)?;
     quiet::watch(&daemon);
     reload_on_hangup(&daemon)?;
+    end_with(&daemon, &folder);
     stdio.keep_log_bounded(&daemon.life);
     folder.write_pid()?;
     tracing::info!(
@@ -200,6 +202,20 @@ fn reload_on_hangup(daemon: &Daemon) -> Result<(), Refusal> {
         }
     });
     Ok(())
+}
+
+/// Ends the daemon when its state folder is gone: nobody would find it any more, and nothing could be kept.
+fn end_with(daemon: &Daemon, folder: &Folder) {
+    let (life, path) = (daemon.life.clone(), folder.path().to_owned());
+    life.tracker.clone().spawn(async move {
+        tokio::select! {
+            () = life.ending.cancelled() => {}
+            () = gone(&path, folder::LOCK) => {
+                tracing::warn!(state_dir = %path.display(), "the state folder is gone");
+                life.ending.cancel();
+            }
+        }
+    });
 }
 
 fn open_store(folder: &Folder, endpoint: &Endpoint, random: u128) -> Result<Store, Refusal> {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::folder::{Folder, remove};
 use super::{Daemon, answer, internal};
-use crate::api::{self, Answer, BUILD, Greeting, MAX_GREETING, MAX_LINE, Refusal, Request, WireError};
+use crate::api::{self, Answer, BUILD, Greeting, MAX_GREETING, MAX_LINE, PROGRAM, Refusal, Request, WireError};
 use crate::client::SOCKET;
 
 /// Clients at once; those beyond wait in the listener's queue. Each may bring one line of a manifest's size.
@@ -134,7 +134,7 @@ async fn converse(daemon: &Daemon, stream: UnixStream) -> Result<(), WireError> 
     let Ok(theirs) = timeout(ASKING_LIMIT, api::read_line::<Greeting>(&mut reader, MAX_GREETING)).await else {
         return Ok(());
     };
-    let Some(theirs) = theirs? else { return Ok(()) };
+    let Some(theirs) = theirs?.filter(|theirs| theirs.program == PROGRAM) else { return Ok(()) };
     let mut ours = daemon.greeting();
     ours.making_way = theirs.make_way && ours.busy.is_empty();
     api::write_line(&mut writer, &ours).await?;

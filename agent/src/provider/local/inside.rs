@@ -1,26 +1,19 @@
 //! A machine of `local` as its own agent sees it: what it was ordered to be, its root folder, and whether it is still
 //! there. A machine whose folder is gone ends.
 //!
-//! Task: one watches the folder. It hears of each change from inotify, and looks by itself every few seconds where that
-//! is not to be had (each user has 128 of them by default).
+//! Task: one watches the folder.
 
 use std::fs::{self, File};
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
-use tokio::io::unix::AsyncFd;
+use homestak_node::folder::gone;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::record::{Record, RecordError, record_path, root_path};
+use super::record::{RECORD, Record, RecordError, root_path};
 use super::spawn::MAX_LOG;
-use crate::readiness::readable;
 
-/// How often the folder is looked at without being told to.
+/// How often the log is looked at.
 const TICK: Duration = Duration::from_secs(5);
 
 /// The machine that an agent runs in.
@@ -47,16 +40,13 @@ impl Inside {
 
     /// Returns once the machine's folder is gone from its place: removed, renamed, or something it lies in.
     pub async fn gone(&self) {
-        let Some(there) = identity(&self.folder) else { return };
-        let watch = watch(&self.folder).inspect_err(|error| {
-            tracing::debug!(%error, "inotify is not to be had; looking at the folder every few seconds instead");
-        });
-        let watch = watch.ok();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while identity(&self.folder) == Some(there) {
+        let gone = gone(&self.folder, RECORD);
+        tokio::pin!(gone);
+        loop {
             tokio::select! {
-                () = changed(watch.as_ref()) => {}
+                () = &mut gone => return,
                 _ = tick.tick() => self.bound_log(),
             }
         }
@@ -74,37 +64,4 @@ impl Inside {
             }
         }
     }
-}
-
-/// Which folder lies there: device and inode. None where there is none, or none with a record.
-fn identity(folder: &Path) -> Option<(u64, u64)> {
-    let meta = fs::metadata(folder).ok()?;
-    fs::metadata(record_path(folder)).ok()?;
-    Some((meta.dev(), meta.ino()))
-}
-
-/// Watches the folder, and every folder that it lies in. That a folder itself goes is told late, as long as somebody has
-/// a file open in it; that it leaves the one above is told at once.
-fn watch(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-    let inner = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
-    inotify::add_watch(&inotify, folder, inner | WatchFlags::ONLYDIR)?;
-    if let Some(above) = folder.parent() {
-        inotify::add_watch(&inotify, above, inner | WatchFlags::ONLYDIR)?;
-    }
-    for above in folder.ancestors().skip(2) {
-        // Folders far above may not be ours to watch; then nobody but root renames them.
-        let _refused = inotify::add_watch(&inotify, above, WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR);
-    }
-    readable(inotify)
-}
-
-/// Waits until something in or around the folder has changed.
-async fn changed(watch: Option<&AsyncFd<OwnedFd>>) {
-    let Some(watch) = watch else { return std::future::pending().await };
-    let Ok(mut ready) = watch.readable().await else { return std::future::pending().await };
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut reader = Reader::new(watch.get_ref(), &mut buffer);
-    while reader.next().is_ok() {}
-    ready.clear_ready();
 }

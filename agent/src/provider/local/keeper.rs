@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::{Desired, Record};
 use super::{Slot, Yard, blocking, storage};
-use crate::process::{Held, ProcessMark};
+use homestak_node::process::{Held, ProcessMark};
 
 /// The pause before a machine is started again; twice as long each time it does not last.
 const PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -17,9 +17,9 @@ use homestak_protocol::path::{NodePath, TreeId};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{FileError, read_if_there, write_whole};
-use crate::process::ProcessMark;
 use crate::provider::Identity;
 use crate::state;
+use homestak_node::process::ProcessMark;
 
 /// What is known of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,9 +108,12 @@ pub enum RecordError {
     },
 }
 
+/// The record's name in its machine's folder.
+pub const RECORD: &str = "machine.json";
+
 /// Where the record of a machine lies.
 pub fn record_path(folder: &Path) -> PathBuf {
-    folder.join("machine.json")
+    folder.join(RECORD)
 }
 
 /// Where a machine's agent has its state.

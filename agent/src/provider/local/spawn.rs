@@ -18,8 +18,8 @@ use homestak_protocol::order::NodeKind;
 
 use super::record::{Record, boot_path, state_path};
 use crate::files::FILE_MODE;
-use crate::process::ProcessMark;
 use crate::settings::{AgentFile, LocalSection, ProviderKind, Servers};
+use homestak_node::process::ProcessMark;
 
 /// What a machine inherits of its maker's environment. Everything else it is told by its file; nothing here is secret.
 const INHERITED: [&str; 12] = [

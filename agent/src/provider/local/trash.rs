@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::image::entries;
 use super::record::{Record, state_path};
-use crate::process::ProcessMark;
 use crate::provider::Tag;
 use crate::state;
+use homestak_node::process::ProcessMark;
 
 /// How long an agent may take to end when it is asked to, before it is killed. Its machine is off or gone after that.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
