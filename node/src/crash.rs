@@ -3,7 +3,9 @@
 //! `HOMESTAK_CRASH_AT` holds one point, `POINT:before@PLACE` or `POINT:after@PLACE` (the place is a node's path, or `@`
 //! for the coordinator), or the absolute path of a file with such lines, which is looked at anew each time. When a point
 //! is reached, the line is taken out of the file, a line is added to the file with `.reached` behind its name, and the
-//! process ends by SIGKILL: no destructor, no flush, as in a power cut.
+//! process ends by SIGKILL: no destructor, no flush, as in a power cut. Both programs print the points that they come by.
+
+pub mod points;
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,9 +13,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use homestak_protocol::path::NodePath;
+use serde::Serialize;
 
 /// On which side of what the point is named after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// It has not happened yet.
     Before,

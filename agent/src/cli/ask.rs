@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap_complete::Shell;
+use homestak_node::crash::points::{Kind, Points};
 use homestak_node::transport::uplink::UplinkError;
 use homestak_node::trust::clock::Clock;
 use serde_json::{Value, json};
@@ -25,6 +26,17 @@ pub(super) fn completions(shell: Shell, command: &mut clap::Command, printer: &P
         Failure::new(Exit::Failed, MACHINE, "the script is no text", "try another shell").because(error)
     })?;
     printer.text(script.trim_end());
+    Ok(())
+}
+
+/// `crash-points`: always a document, since programs read it.
+pub(super) fn crash_points(printer: &Printer) -> Result<(), Failure> {
+    let points = Points::of(&[Kind::HostAgent, Kind::InnerAgent, Kind::LeafAgent]);
+    let document = serde_json::to_value(points).map_err(|error| {
+        Failure::new(Exit::Failed, MACHINE, "the points cannot be written", "this is a mistake in the program")
+            .because(error)
+    })?;
+    printer.document(&document);
     Ok(())
 }
 

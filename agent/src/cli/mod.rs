@@ -70,6 +70,9 @@ enum Command {
     Status,
     /// Show what is known of this machine
     Facts,
+    /// Print the points at which a test may have this program killed
+    #[command(hide = true)]
+    CrashPoints,
     /// Print a shell's completions
     Completions {
         /// The shell
@@ -106,12 +109,15 @@ fn perform(cli: &Cli, printer: &Printer) -> Result<(), Failure> {
     if let Command::Completions { shell } = cli.command {
         return ask::completions(shell, &mut Cli::command(), printer);
     }
+    if let Command::CrashPoints = cli.command {
+        return ask::crash_points(printer);
+    }
     let settings = Settings::settle(&cli.flags, |name| std::env::var_os(name))?;
     match cli.command {
         Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))),
         Command::Enrol => block_on(ask::enrol(&settings, printer)),
         Command::Status => block_on(ask::status(&settings, printer)),
-        Command::Facts | Command::Completions { .. } => ask::facts(&settings, printer),
+        Command::Facts | Command::Completions { .. } | Command::CrashPoints => ask::facts(&settings, printer),
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     });
     let outcome = match cli.command {
         Command::Completions(given) => completions::print(&context, given.shell),
+        Command::CrashPoints => completions::crash_points(&context),
         Command::Validate(given) | Command::Manifest(Manifest::Validate(given)) => validate::run(&context, &given),
         Command::Manifests(Manifests::List(_)) => manifests::list(&context),
         Command::Manifests(Manifests::Show(given)) => manifests::show(&context, &given),
@@ -85,6 +86,10 @@ async fn ask(context: &Context, command: Command) -> Outcome {
         Command::Server(Server::Backup(given)) => server::backup(context, &given).await,
         Command::Server(Server::Restore(given)) => server::restore(context, &given).await,
         // Done without a runtime, by the caller.
-        Command::Completions(_) | Command::Validate(_) | Command::Manifests(_) | Command::Manifest(_) => Ok(Exit::Done),
+        Command::CrashPoints
+        | Command::Completions(_)
+        | Command::Validate(_)
+        | Command::Manifests(_)
+        | Command::Manifest(_) => Ok(Exit::Done),
     }
 }

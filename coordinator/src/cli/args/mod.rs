@@ -112,6 +112,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Server(Server),
     Completions(Completions),
+    /// Print the points at which a test may have this program killed.
+    #[command(hide = true)]
+    CrashPoints,
     /// The older spelling: `manifest apply -M NAME -H HOST`.
     #[command(subcommand, hide = true)]
     Manifest(Manifest),
