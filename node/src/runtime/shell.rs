@@ -167,9 +167,18 @@ impl Shell {
             if let Input::Worked { tree, who, .. } = &input {
                 self.working.remove(&(tree.clone(), who.clone()));
             }
+            let (up, down) = (matches!(input, Input::Up { .. }), matches!(input, Input::Down));
+            if up || down {
+                // Meant for the link before. What is still to be told follows from where the parent says that it is.
+                all.effects.retain(|effect| !matches!(effect, Effect::Report(_)));
+            }
             let Output { records, effects } = self.core.step(now, input);
             all.records.extend(records);
             all.effects.extend(effects);
+            let agents = if up { self.core.agents() } else { Vec::new() };
+            if !agents.is_empty() {
+                all.effects.push(Effect::Report(Report::Presence(agents)));
+            }
         }
         if !all.records.is_empty() && !self.write(all.records).await {
             return false;
@@ -287,10 +296,6 @@ impl Shell {
                 };
                 self.reports = Some(reports);
                 self.outgoing.clear();
-                let agents = self.core.agents();
-                if !agents.is_empty() {
-                    self.outgoing.push_back(Report::Presence(agents));
-                }
                 self.ready.push(Input::Up { seen: welcome.seen });
                 let welcome: Arc<Welcome> = Arc::from(welcome);
                 self.parent = Some(Arc::clone(&welcome));
