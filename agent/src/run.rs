@@ -168,11 +168,17 @@ fn end_with(gone: impl Future<Output = ()> + Send + 'static, told: &'static str,
 fn answer_questions(uplink: &Uplink, state: &Path, life: &Lifecycle) -> Result<Standing, Failure> {
     let listener = socket::bind(state).map_err(|error| Failure::machine("making the status socket", error))?;
     let standing = Standing::new(uplink.status());
-    let asked = standing.clone();
-    life.tracker.spawn(socket::serve(listener, life.ending.clone(), move || {
-        let standing = asked.clone();
-        async move { standing.document().await }
-    }));
+    let (asked, ending, state) = (standing.clone(), life.ending.clone(), state.to_owned());
+    life.tracker.spawn(async move {
+        let answer = || {
+            let standing = asked.clone();
+            async move { standing.document().await }
+        };
+        socket::serve(listener, ending, answer).await;
+        if let Err(error) = socket::remove(&state) {
+            tracing::warn!(%error, "the status socket cannot be taken away");
+        }
+    });
     Ok(standing)
 }
 

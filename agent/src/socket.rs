@@ -28,15 +28,20 @@ const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// Makes the socket. Whoever holds the state folder's lock may take the place of one that was left behind.
 pub fn bind(state: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(state.join(NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(state)?;
     let folder = File::open(state)?;
     let listener = StdListener::bind(within(&folder))?;
     fs::set_permissions(state.join(NAME), Permissions::from_mode(FILE_MODE))?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
+}
+
+/// Takes the socket away, if there is one.
+pub fn remove(state: &Path) -> io::Result<()> {
+    match fs::remove_file(state.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Answers whoever connects, one after the other, until it is cancelled.
