@@ -11,7 +11,7 @@ use homestak_protocol::order::Verb;
 use homestak_protocol::path::{NodePath, TreeId};
 
 use super::step::Moment;
-use super::{Core, Gathered};
+use super::{Core, Gathered, view};
 
 /// What the root knows of a run that is over.
 struct Accounts<'a> {
@@ -46,16 +46,8 @@ impl Accounts<'_> {
             }
             _ => return None,
         };
-        Some(NodeChange {
-            path: view.path.clone(),
-            kind: view.kind,
-            status,
-            action: None,
-            vmid: None,
-            ip: None,
-            simulated: view.simulated,
-            fault: why.map(|why| Fault::new(Code::Unreachable, why).at(&view.path)),
-        })
+        let fault = why.map(|why| Fault::new(Code::Unreachable, why).at(&view.path));
+        Some(NodeChange { status, fault, ..view::change(view) })
     }
 
     /// A destroy is over: what was not said to be left is gone.

@@ -159,7 +159,7 @@ impl Core {
             }
             Input::Left { path, link } => self.left(now, &path, link, &mut all),
             Input::Report { path, link, report } => self.reported(now, &path, link, report, &mut all),
-            Input::Up { seen } => self.up(seen),
+            Input::Up { seen } => self.up(now, seen, &mut all),
             Input::Acked(upto) => self.acknowledged(upto),
             Input::Down => self.sent = None,
             Input::Request { ticket, request } => self.requested(now, ticket, request, &mut all),

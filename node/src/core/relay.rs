@@ -1,6 +1,6 @@
 //! Events on their way up: taken from a child, kept until the parent has them.
 
-use homestak_protocol::event::{Change, Entry, Event, Gap};
+use homestak_protocol::event::{Change, Entry, Event, Gap, Scope, Settled};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Position;
 use homestak_protocol::message::{Reply, Report};
@@ -99,9 +99,31 @@ impl Core {
     }
 
     /// The uplink is there; the parent has everything up to here.
-    pub(super) fn up(&mut self, seen: Position) {
+    pub(super) fn up(&mut self, now: Moment, seen: Position, all: &mut Gathered) {
         self.sent = Some(seen.min(self.last_position));
+        if seen < self.acked {
+            self.tell_again(now, all);
+        }
         self.acknowledged(seen);
+    }
+
+    /// The parent had more than it has now: it was restored, or has lost all that it remembered. What it has lost of our
+    /// events is gone from here too; how things stand is not.
+    fn tell_again(&mut self, now: Moment, all: &mut Gathered) {
+        for id in self.trees.keys().cloned().collect::<Vec<_>>() {
+            let Some(tree) = self.trees.get(&id) else { continue };
+            let state = tree.operator.state();
+            let scope = Scope { tree: id, run: state.run, generation: state.generation };
+            let settled = state.settled.then_some(Settled { path: self.me.clone(), word: state.word });
+            let nodes: Vec<_> = tree.views.values().map(|view| (view.generation, view::change(view))).collect();
+            for (generation, node) in nodes {
+                let scope = Scope { generation, ..scope.clone() };
+                self.tell(now, &scope, Change::Node(node), all);
+            }
+            if let Some(settled) = settled {
+                self.tell(now, &scope, Change::Settled(settled), all);
+            }
+        }
     }
 
     /// The parent has everything up to here.

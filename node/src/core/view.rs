@@ -58,6 +58,20 @@ pub(crate) fn fold(known: Option<NodeView>, event: &Event) -> Option<NodeView> {
     Some(view)
 }
 
+/// How a node stands, as a change that says all of it.
+pub(crate) fn change(view: &NodeView) -> NodeChange {
+    NodeChange {
+        path: view.path.clone(),
+        kind: view.kind,
+        status: view.status,
+        action: Some(view.action),
+        vmid: view.vmid,
+        ip: view.ip,
+        simulated: view.simulated,
+        fault: view.fault.clone(),
+    }
+}
+
 /// A new generation speaks of the node: what the last one did is history.
 fn renew(view: &mut NodeView, scope: &Scope) {
     view.generation = scope.generation;

@@ -432,12 +432,13 @@ impl Operator {
         let _ = self.send(child, Request::Directive(directive), Sent::Word(tree, generation, verb), cx);
     }
 
-    fn node_made(&self, child: &Child, status: Status, action: Action, cx: &mut Cx<'_>) {
+    /// A machine is there, or more is known of it.
+    fn node_made(&self, child: &Child, action: Option<Action>, cx: &mut Cx<'_>) {
         cx.out.changes.push(Change::Node(NodeChange {
             path: child.state.path.clone(),
             kind: child.state.kind,
-            status,
-            action: Some(action),
+            status: Status::Running,
+            action,
             vmid: child.state.vmid,
             ip: child.state.ip,
             simulated: cx.scene.simulated,
@@ -446,13 +447,19 @@ impl Operator {
     }
 }
 
-/// What is on record directly below a place and not gone.
+/// What is on record directly below a place, and may be there.
 fn recorded_below(place: &NodePath, views: &BTreeMap<NodePath, NodeView>) -> Vec<Recorded> {
     views
         .values()
-        .filter(|view| place.carries(&view.path) && !view.status.is_gone())
+        .filter(|view| place.carries(&view.path) && !view.status.is_gone() && !never_was(view))
         .map(|view| Recorded { path: view.path.clone(), kind: view.kind, vmid: view.vmid })
         .collect()
+}
+
+/// Whether a node was not begun with in its last run, and had no machine before.
+fn never_was(view: &NodeView) -> bool {
+    let idle = matches!(view.status, Status::Skipped | Status::Cancelled) && view.action == Action::None;
+    idle && view.vmid.is_none() && view.ip.is_none()
 }
 
 /// Everything known strictly below a place, children before their parents.

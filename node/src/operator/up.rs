@@ -133,7 +133,7 @@ impl Operator {
             return self.drive(child, cx);
         }
         if let Ok(action) = outcome {
-            self.node_made(child, Status::Running, action, cx);
+            self.node_made(child, Some(action), cx);
             cx.phase(&child.state.path, Phase::Provision, PhaseStatus::Passed, child.state.began_ms, None);
         }
         if child.state.goal == Goal::Down(Why::Rollback) && matches!(outcome, Ok(Action::Adopted)) {
@@ -224,8 +224,7 @@ impl Operator {
             }
             if child.state.ip.is_none() && ip.is_some() {
                 child.state.ip = ip;
-                let action = cx.scene.views.get(&child.state.path).map_or(Action::None, |view| view.action);
-                self.node_made(child, Status::Running, action, cx);
+                self.node_made(child, None, cx);
             }
         }
         child.enter(Stage::Forwarding, cx.now_ms());

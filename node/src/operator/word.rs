@@ -154,14 +154,19 @@ impl Operator {
         // Told once more, it says nothing new: what is on record above may be gone from here by now.
         if directive.verb == Verb::Destroy && self.state.word < Some(Verb::Destroy) {
             for recorded in &directive.recorded {
-                if self.children.contains_key(&recorded.path) || !cx.scene.me.carries(&recorded.path) {
+                if !cx.scene.me.carries(&recorded.path) {
                     continue;
                 }
-                // Somebody has a machine on record that we have not: it may exist.
-                let mut state = ChildState::new(recorded.path.clone(), recorded.kind, true);
-                state.incarnation = Some(Incarnation::from_bits(cx.draw()));
-                state.vmid = recorded.vmid;
-                self.bear(state);
+                if !self.children.contains_key(&recorded.path) {
+                    self.bear(ChildState::new(recorded.path.clone(), recorded.kind, true));
+                }
+                self.with(&recorded.path, cx, |_, child, cx| {
+                    if child.state.incarnation.is_none() {
+                        // Somebody has a machine on record that we have not: it may exist.
+                        child.state.incarnation = Some(Incarnation::from_bits(cx.draw()));
+                        child.state.vmid = recorded.vmid;
+                    }
+                });
             }
         }
         self.obey(directive.verb, cx);

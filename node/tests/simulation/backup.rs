@@ -32,6 +32,7 @@ impl Backup {
         sim.kill(COORDINATOR);
         sim.processes[COORDINATOR].disk = self.disk;
         sim.watch.heard = self.heard;
+        sim.watch.restored = true;
         let life = sim.processes[COORDINATOR].life;
         sim.power(COORDINATOR, life);
         if !sim.calm_down(SETTLES_WITHIN) {

@@ -11,8 +11,10 @@ use crate::chance::Climate;
 use crate::clock::Happening;
 use crate::errand::{Errand, Want, policy};
 use crate::forest::Manifest;
+use crate::promises::Broken;
+use crate::report;
 use crate::schedule::{SETTLES_WITHIN, fair_run};
-use crate::sim::Sim;
+use crate::sim::{COORDINATOR, Sim};
 
 /// What is done to a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,26 +39,23 @@ pub(crate) struct Tally {
 pub(crate) fn every_crash(shape: &str, deed: Deed) -> Result<Tally, String> {
     let (mut base, mut errand) = begin(shape, deed);
     let mut undisturbed = base.clone();
-    let expected = finish(&mut undisturbed, errand.clone(), deed).map_err(|why| format!("undisturbed: {why}"))?;
+    let expected =
+        finish(&mut undisturbed, errand.clone(), deed).map_err(|broken| format!("undisturbed: {broken:?}"))?;
     let mut tally = Tally::default();
     while !errand.pursue(&mut base) {
-        if base.next_turn().is_some() {
+        if let Some(pid) = base.next_turn() {
             tally.turns += 1;
-            for point in 0.. {
-                let mut fork = base.clone();
-                fork.dies_at = Some(point);
-                fork.tick();
-                if !std::mem::take(&mut fork.died) {
-                    break;
-                }
-                tally.deaths += 1;
-                let place = base.next_turn().map(|pid| base.processes[pid].place.to_string()).unwrap_or_default();
-                let found = finish(&mut fork, errand.clone(), deed)
-                    .and_then(|end| if end == expected { Ok(()) } else { Err(difference(&end, &expected)) });
-                if let Err(why) = found {
-                    let at = base.clock.now;
-                    return Err(format!("{place} dies at {at} ms of {deed:?} of {shape}, point {point}: {why}"));
-                }
+            let point = (0..).find(|&point| {
+                let (died, verdict) = die(&base, point, &errand, deed, &expected);
+                tally.deaths += u64::from(died);
+                !died || verdict.is_err()
+            });
+            let mut traced = base.clone();
+            traced.lines = Some(Vec::new());
+            let point = point.unwrap_or_default();
+            if let (_, Err(why)) = die(&traced, point, &errand, deed, &expected) {
+                let (place, at) = (&base.processes[pid].place, base.clock.now);
+                return Err(format!("{place} dies at {at} ms of {deed:?} of {shape}, point {point}: {why}"));
             }
         }
         if !base.tick() {
@@ -64,6 +63,18 @@ pub(crate) fn every_crash(shape: &str, deed: Deed) -> Result<Tally, String> {
         }
     }
     Ok(tally)
+}
+
+/// Lets the process whose turn it is die at this point, if there is such a point, and lives on to the end.
+fn die(base: &Sim, point: usize, errand: &Errand, deed: Deed, expected: &End) -> (bool, Result<(), String>) {
+    let mut fork = base.clone();
+    fork.dies_at = Some(point);
+    fork.tick();
+    if !std::mem::take(&mut fork.died) {
+        return (false, Ok(()));
+    }
+    let verdict = finish(&mut fork, errand.clone(), deed).and_then(|end| compare(&end, expected));
+    (true, verdict.map_err(|broken| format!("{broken:?}\n{}", report::lines(&fork, &broken.place).join("\n"))))
 }
 
 /// The world just before the deed.
@@ -91,7 +102,7 @@ fn begin(shape: &str, deed: Deed) -> (Sim, Errand) {
 }
 
 /// Lives on to the end.
-fn finish(sim: &mut Sim, mut errand: Errand, deed: Deed) -> Result<End, String> {
+fn finish(sim: &mut Sim, mut errand: Errand, deed: Deed) -> Result<End, Broken> {
     let over = sim.run(SETTLES_WITHIN, |sim| !errand.pursue(sim));
     if over {
         sim.judge_end(&errand);
@@ -100,10 +111,11 @@ fn finish(sim: &mut Sim, mut errand: Errand, deed: Deed) -> Result<End, String> 
     if quiet {
         sim.judge_quiet(std::slice::from_ref(&errand.tree));
     }
-    match (&sim.watch.broken, quiet) {
-        (Some(broken), _) => return Err(format!("{}: {}: {}", broken.place, broken.promise, broken.what)),
-        (None, false) => return Err(format!("it does not end: {}", sim.unsettled().join("; "))),
-        (None, true) => {}
+    if !quiet {
+        sim.broken("every run ends", COORDINATOR, sim.unsettled().join("; "));
+    }
+    if let Some(broken) = &sim.watch.broken {
+        return Err(broken.clone());
     }
     let mut end: End = sim.world.of_tree(&errand.tree).map(|(place, _)| (place.clone(), (None, true))).collect();
     // How far a node had come when another one failed is a matter of time, and so is what is said of it then.
@@ -115,11 +127,13 @@ fn finish(sim: &mut Sim, mut errand: Errand, deed: Deed) -> Result<End, String> 
     Ok(end)
 }
 
-fn difference(end: &End, expected: &End) -> String {
-    let differs = |place: &&NodePath| end.get(*place) != expected.get(*place);
-    let places = expected.keys().chain(end.keys()).find(differs);
-    let Some(place) = places else { return String::new() };
-    format!("{place} is {:?}, and {:?} where nobody dies", end.get(place), expected.get(place))
+/// A crash costs time and nothing else.
+fn compare(end: &End, expected: &End) -> Result<(), Broken> {
+    let Some(place) = expected.keys().chain(end.keys()).find(|place| end.get(*place) != expected.get(*place)) else {
+        return Ok(());
+    };
+    let what = format!("{:?}, and {:?} where nobody dies", end.get(place), expected.get(place));
+    Err(Broken { promise: "a crash changes nothing but the time", place: place.clone(), what })
 }
 
 impl Sim {

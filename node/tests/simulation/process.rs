@@ -202,8 +202,10 @@ impl Sim {
             if let Input::Left { path, .. } = &input {
                 process.absent.insert(path.clone(), Some(self.clock.now));
             }
-            if let Some(lines) = self.lines.as_mut() {
-                lines.push((self.clock.now, process.place.clone(), crate::tracing::of_input(&input)));
+            if let Some(lines) = self.lines.as_mut()
+                && let Some(text) = crate::tracing::of_input(&input)
+            {
+                lines.push((self.clock.now, process.place.clone(), text));
             }
             let output = core.step(Moment { wall_ms, random: self.chance.bits() }, input);
             all.records.extend(output.records);

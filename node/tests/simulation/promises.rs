@@ -42,6 +42,8 @@ pub(crate) struct Watch {
     pub(crate) broken: Option<Broken>,
     pub(crate) heard: Heard,
     before: BTreeMap<NodePath, Before>,
+    /// The coordinator has been restored, and does not know how much it has read before.
+    pub(crate) restored: bool,
     /// Machines that somebody removed by hand.
     pub(crate) stolen: BTreeSet<NodePath>,
     /// Hosts that have lost their memory.
@@ -100,6 +102,11 @@ impl Sim {
             return;
         }
         let Some(fault) = &change.fault else { return };
+        let known = process.disk.trees.get(&entry.event.scope.tree).and_then(|image| image.views.get(&change.path));
+        if known.is_some_and(|view| view.fault == change.fault) {
+            // It was said before, and is said again to somebody who has lost it.
+            return;
+        }
         let Some(child) = process.place.step_towards(&change.path) else { return };
         let Some(state) = self.state(pid, &entry.event.scope.tree) else { return };
         let limit = match fault.code {
@@ -222,7 +229,10 @@ impl Sim {
         }
         let answers = matches!(process.absent.get(place), Some(None))
             && self.at.get(place).is_some_and(|&child| self.processes[child].uplink.is_some());
-        let stuck = |inner: &&NodePath| self.world.injured.get(inner).is_some_and(|what| what.contains(&"remove"));
+        let stuck = |inner: &&NodePath| {
+            let injured = self.world.injured.iter().filter(|(_, what)| what.contains(&"remove"));
+            injured.into_iter().any(|(at, _)| inner.is_within(at) && at != place && at.is_within(place))
+        };
         if before == Some(Stage::Removing) || !answers || self.watch.is_disturbed(place) {
             return;
         }

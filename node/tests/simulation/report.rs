@@ -2,27 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use homestak_protocol::path::NodePath;
+
 use crate::promises::Broken;
 use crate::schedule::Play;
+use crate::sim::Sim;
 
 /// How many replays a report may cost.
 const TRIES: u32 = 400;
 /// How many lines of what happened are shown.
-const LINES: usize = 120;
+const LINES: usize = 80;
 
 /// A schedule that breaks a promise, made as small as it can be made at little cost, and told.
 pub(crate) fn of(play: &Play, broken: &Broken) -> String {
     let (least, last) = least(play, broken);
     let sim = Play { traced: true, ..least.clone() }.run();
     let place = &last.place;
-    let lines: Vec<_> = sim
-        .lines
-        .iter()
-        .flatten()
-        .filter(|(_, at, text)| at == place || place.is_within(at) || text.contains(place.as_str()))
-        .map(|(at, who, text)| format!("{at:>8} {who}: {text}"))
-        .collect();
-    let shown = &lines[lines.len().saturating_sub(LINES)..];
+    let shown = lines(&sim, place);
     let strokes = least.only_first.map_or(sim.fate.strokes, |first| first.min(sim.fate.strokes));
     format!(
         "promise broken: {}\n  at {place}: {}\n  HOMESTAK_SIM_SEED={} plays it; {} strokes of fate are enough\n{}\n",
@@ -32,6 +28,16 @@ pub(crate) fn of(play: &Play, broken: &Broken) -> String {
         strokes as usize - least.spared.len(),
         shown.join("\n"),
     )
+}
+
+/// The last of what happened at a place, and of what was said of it.
+pub(crate) fn lines(sim: &Sim, place: &NodePath) -> Vec<String> {
+    let of_it = |(at, who, text): &(u64, NodePath, String)| {
+        let parts: Vec<_> = text.split("; ").filter(|part| who == place || part.contains(place.as_str())).collect();
+        (!parts.is_empty()).then(|| format!("{at:>8} {who}: {}", parts.join("; ")))
+    };
+    let all: Vec<_> = sim.lines.iter().flatten().filter_map(of_it).collect();
+    all[all.len().saturating_sub(LINES)..].to_vec()
 }
 
 /// The same play with as few strokes of fate as still break a promise.

@@ -99,7 +99,7 @@ fn play(sim: &mut Sim, plot: &mut Chance, hosts: &[&str], forest: &mut [Manifest
     sim.judge_quiet(&trees);
     if restores && sim.watch.broken.is_none() && sim.watch.forgotten.is_empty() {
         backup.restore(sim, hosts, forest);
-        sim.judge_quiet(&trees);
+        trees.iter().for_each(|tree| sim.judge_agreement(tree));
     }
     for manifest in forest.iter() {
         if sim.watch.broken.is_none() {
@@ -182,7 +182,7 @@ pub(crate) fn fair_run(sim: &mut Sim, manifest: &Manifest, want: Want, clean: bo
 fn ending(sim: &mut Sim, plot: &mut Chance, manifest: &Manifest) {
     let trees = [manifest.tree.clone()];
     let was_forgotten = !sim.watch.forgotten.is_empty();
-    sim.watch.stolen.clear();
+    sim.watch.stolen.retain(|place| !manifest.tree.holds(place));
     let way = plot.below(10);
     if way < 7 {
         let Some(errand) = fair_run(sim, manifest, Want::Apply(manifest.clone()), !was_forgotten) else { return };

@@ -1,6 +1,6 @@
 //! What happened, in few words.
 
-use homestak_node::core::step::{Answer, Effect, Input, Work};
+use homestak_node::core::step::{Answer, Effect, Input, Local, Sent, Work};
 use homestak_protocol::event::{Change, Entry};
 use homestak_protocol::message::{Reply, Report, Request};
 
@@ -47,29 +47,34 @@ fn of_reply(reply: &Reply) -> String {
     }
 }
 
-/// What reaches a process.
-pub(crate) fn of_input(input: &Input) -> String {
-    match input {
+/// What reaches a process; none for what says nothing about how things stand.
+pub(crate) fn of_input(input: &Input) -> Option<String> {
+    Some(match input {
         Input::Report { path, report: Report::Entries(entries), .. } => format!("< {path}: {}", of_entries(entries)),
-        Input::Report { path, .. } => format!("< {path}: presence"),
+        Input::Report { .. } | Input::Acked(_) => return None,
         Input::Request { request, .. } => format!("< request {}", of_request(request)),
         Input::Join { link, hello, .. } => {
-            let known: Vec<_> =
-                hello.generations.iter().map(|(tree, generation)| format!("{tree} g{generation}")).collect();
-            format!("< join {} link {} knows {}", hello.path, link.0, known.join(", "))
+            let known = hello.generations.iter().map(|(tree, generation)| format!("{tree} g{generation}"));
+            format!("< join {} link {} knows {:?}", hello.path, link.0, known.collect::<Vec<_>>())
         }
         Input::Sent { sent, path, reply, .. } => {
-            format!("< {path} on {sent:?}: {}", reply.as_ref().map_or("lost".to_owned(), of_reply))
+            let sent = match sent {
+                Sent::Order(_, generation) => format!("order g{generation}"),
+                Sent::Word(_, generation, verb) => format!("{verb:?} g{generation}"),
+                other => format!("{other:?}"),
+            };
+            format!("< {path} on {sent}: {}", reply.as_ref().map_or("lost".to_owned(), of_reply))
         }
-        Input::Local { ask, .. } => {
-            let text = format!("{ask:?}");
-            format!("< local {}", text.chars().take(160).collect::<String>())
-        }
+        Input::Worked { who, result: Ok(worked), .. } => format!("< {who:?} done: {worked:?}"),
+        Input::Worked { who, result: Err(fault), .. } => format!("< {who:?} failed: {fault}"),
+        Input::Timer(key) => format!("< timer {:?} {:?} e{}", key.who, key.kind, key.epoch),
+        Input::Local { ask: Local::Order(order), .. } => format!("< local order g{}", order.generation),
+        Input::Local { ask: Local::Directive(word), .. } => format!("< local {:?} g{}", word.verb, word.generation),
         other => {
             let text = format!("{other:?}");
             format!("< {}", text.chars().take(240).collect::<String>())
         }
-    }
+    })
 }
 
 /// What a process does; none for what nobody outside it notices.
@@ -84,12 +89,11 @@ pub(crate) fn of_effect(effect: &Effect) -> Option<String> {
         }
         Effect::CancelWork { who, .. } => format!("> give up {who:?}"),
         Effect::Send { path, link, request, .. } => format!("> {path} link {}: {}", link.0, of_request(request)),
-        Effect::Ack { path, upto, .. } => format!("> {path}: ack {upto}"),
         Effect::Close { path, link, why } => format!("> close {path} link {}: {why}", link.0),
         Effect::Report(Report::Entries(entries)) => format!("> up: {}", of_entries(entries)),
         Effect::Answer { answer: Answer::Reply(reply), .. } => format!("> answer {}", of_reply(reply)),
         Effect::Answer { answer, .. } => format!("> answer {answer:?}"),
         Effect::Timer { key, after_ms } => format!("> timer {:?} {:?} e{} {after_ms}", key.who, key.kind, key.epoch),
-        Effect::Report(_) | Effect::Told(_) => return None,
+        Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
     })
 }

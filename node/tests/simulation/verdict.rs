@@ -153,7 +153,8 @@ impl Sim {
             let told = parent.and_then(|disk| disk.seen.get(&process.place));
             let told = told.filter(|(journal, _)| Some(*journal) == process.disk.journal);
             let told = told.map(|(_, position)| *position).unwrap_or_default();
-            let untold = pid != COORDINATOR && told != process.disk.last_position;
+            let restored = self.watch.restored && process.place.is_host();
+            let untold = pid != COORDINATOR && told != process.disk.last_position && !restored;
             if let Some(open) = open {
                 return self.broken("every operator settles", pid, open);
             }
@@ -193,7 +194,7 @@ impl Sim {
     }
 
     /// What the root says of a tree is so.
-    fn judge_agreement(&mut self, tree: &TreeId) {
+    pub(crate) fn judge_agreement(&mut self, tree: &TreeId) {
         let mut lies = Vec::new();
         for view in self.views(tree).filter(|view| !self.watch.is_disturbed(&view.path)) {
             let machine = self.world.machine(&view.path);
@@ -203,7 +204,9 @@ impl Sim {
                 (Status::Completed, Some(machine)) => {
                     view.vmid == Some(machine.vmid) && machine.standing == Standing::Running
                 }
-                (_, Some(machine)) => view.vmid.is_none_or(|vmid| vmid == machine.vmid),
+                (_, Some(machine)) => {
+                    machine.reported_in.is_none() || view.vmid.is_none_or(|vmid| vmid == machine.vmid)
+                }
                 (_, None) => true,
             };
             if !agrees {
