@@ -32,7 +32,7 @@ demo: build ## Builds a tree of two levels on this machine and shows it
 demo-stop: ## Destroys what `make demo` built, stops its coordinator and removes its folder
 	@if [ ! -d "$(DEMO)" ]; then echo "No demo is running."; exit 0; fi
 	# every recorded tree, also those that were added by hand since
-	trees=$$($(COORD) status --json | { grep -oE '"manifest": *"[^"]+"' || true; } | cut -d'"' -f4 | sort -u)
+	trees=$$($(COORD) status --json -q | { grep -oE '"manifest": *"[^"]+"' || true; } | cut -d'"' -f4 | sort -u)
 	for tree in $$trees; do $(COORD) destroy "$$tree" --yes; done
 	$(COORD) server stop
 	state=0; $(COORD) server status >/dev/null 2>&1 || state=$$?
@@ -62,7 +62,7 @@ lint: needs ## Formatting, clippy, documentation, and what may be depended on
 
 .PHONY: bench
 bench: needs ## Measures, with what it replaces beside it
-	$(CARGO) bench --locked --workspace --benches
+	$(CARGO) bench --locked --workspace --bench '*'
 
 # ---------------------------------------------------------------------------------------------------------------- fuzz
 
