@@ -57,15 +57,17 @@ fn a_second_daemon_is_refused_and_the_first_does_not_notice() {
 fn a_signal_ends_it_in_under_a_second_and_a_kill_leaves_a_folder_that_the_next_one_takes() {
     let stage = Stage::set();
     let mut daemon = stage.foreground(&[]);
-    // Somebody who listens for ever.
-    let mut watcher = stage.command(&["status", "--watch"]);
-    let mut watcher = watcher.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // Somebody who listens for ever, and somebody who says nothing.
+    let build = stage.json(0, &["server", "status"])["build"].as_str().unwrap().to_owned();
+    let mut watcher = stage.greet(&build);
+    watcher.say(r#"{"status":{"manifest":null,"host":null,"watch":true}}"#);
+    assert!(watcher.hear()["snapshot"].is_object());
+    let silent = stage.greet("another");
     let before = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0));
     assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
-    let _ = watcher.kill();
-    let _ = watcher.wait();
+    assert_eq!(silent.hear_out(), "");
 
     let mut daemon = stage.foreground(&[]);
     daemon.0.kill().unwrap();

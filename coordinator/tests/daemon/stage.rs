@@ -69,6 +69,14 @@ impl Stage {
         running
     }
 
+    /// A conversation after the greetings, as a program of this build.
+    pub(crate) fn greet(&self, build: &str) -> Talk {
+        let mut talk = self.connect().unwrap();
+        talk.say(&format!(r#"{{"program":"homestak-coord","build":"{build}","site":"demo"}}"#));
+        talk.hear();
+        talk
+    }
+
     pub(crate) fn connect(&self) -> Option<Talk> {
         let dir = std::fs::File::open(self.state()).ok()?;
         let stream = UnixStream::connect(format!("/proc/self/fd/{}/coord.sock", dir.as_raw_fd())).ok()?;
