@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homestak_node::crash::Plan;
 use homestak_node::folder::gone;
@@ -26,8 +27,9 @@ use homestak_node::{https, tls};
 use homestak_protocol::event::Phase;
 use homestak_protocol::path::NodePath;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
-use crate::failure::{Exit, Failure, SETTINGS, USAGE};
+use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
 use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
@@ -42,6 +44,12 @@ use crate::world::AgentWorld;
 
 /// What this program calls its version.
 pub const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
+
+/// How long to wait for the port that children know to be free: whoever has it may have it for a moment only, and another
+/// one would be lost on children until the next apply.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// How often to try. Nobody tells when a port is free.
+const PORT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs the agent until it is asked to end.
 pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> Result<(), Failure> {
@@ -76,7 +84,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
 
     let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
     let hub = match &provider {
-        Some(_) => Some(hub(&settings, state.path(), clock, tests.links, &life)?),
+        Some(_) => Some(hub(&settings, state.path(), clock, tests.links, &life).await?),
         None => None,
     };
     let (hub_events, boot) = hub.map_or_else(|| (None, no_children()), |(events, boot)| (Some(events), boot));
@@ -92,7 +100,10 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         boot,
         crash: Plan::from_environment(),
     };
-    let handle = runtime::start(parts, &life).await.map_err(|error| Failure::machine("starting", error))?;
+    let handle = runtime::start(parts, &life).await.map_err(|error| {
+        let hint = "destroy this machine and apply its manifest again, if what is there cannot be put right";
+        Failure::new(Exit::Failed, MACHINE, "what this agent remembers cannot be used", hint).because(error)
+    })?;
     standing.settle(Place { path: place, handle, provider });
     life.tracker.spawn(uplink.run(uplink_told, life.ending.clone()));
     life.drained().await;
@@ -231,7 +242,7 @@ fn provider(
 }
 
 /// Serves children: links over QUIC, and HTTPS on the same port number.
-fn hub(
+async fn hub(
     settings: &Settings,
     state: &Path,
     clock: Clock,
@@ -239,7 +250,7 @@ fn hub(
     life: &Lifecycle,
 ) -> Result<(mpsc::Receiver<HubEvent>, BootSource), Failure> {
     let failed = |error| Failure::machine("serving children", error);
-    let (udp, tcp) = listen(settings, state)?;
+    let (udp, tcp) = listen(settings, state).await?;
     let ca = Ca::load_or_create(&state.join("ca"), clock).map_err(|error| Failure::machine("making a CA", error))?;
     let ca = Arc::new(ca);
     let instead = Arc::new(links);
@@ -263,7 +274,7 @@ fn hub(
 }
 
 /// Listens where it was told to. A port that was picked is picked again next time, so that children find it.
-fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpListener), Failure> {
+async fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpListener), Failure> {
     let kept = state.join("port");
     let ip = settings.bind.unwrap_or(match settings.provider {
         // Machines of `local` are on this machine, and nobody else needs to reach us.
@@ -276,9 +287,16 @@ fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpListener),
     }
     let before = read_if_there(&kept).ok().flatten().and_then(|text| text.trim().parse::<u16>().ok());
     if let Some(port) = before {
-        match bind_pair(SocketAddr::new(ip, port)) {
-            Ok(pair) => return Ok(pair),
-            Err(error) => tracing::warn!(%error, port, "the port that was kept is taken; picking another"),
+        let begun = Instant::now();
+        loop {
+            match bind_pair(SocketAddr::new(ip, port)) {
+                Ok(pair) => return Ok(pair),
+                Err(_) if begun.elapsed() < PORT_PATIENCE => sleep(PORT_AGAIN).await,
+                Err(error) => {
+                    tracing::warn!(%error, port, "the port that was kept is taken; picking another");
+                    break;
+                }
+            }
         }
     }
     let pair = bind_pair(SocketAddr::new(ip, 0)).map_err(failed)?;

@@ -49,7 +49,7 @@ impl Running {
     }
 }
 
-fn wait_for(come_about: impl Fn() -> bool) {
+fn wait_for(mut come_about: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !come_about() {
         assert!(begun.elapsed() < DEADLINE, "never came about");
@@ -142,6 +142,15 @@ fn a_running_agent_says_how_it_stands_and_has_its_state_folder_for_itself() {
     let kept: Vec<String> =
         fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(kept.contains(&"identity".to_owned()), "{kept:?}");
+}
+
+#[test]
+fn an_agent_whose_state_folder_is_gone_ends() {
+    let top = tempfile::tempdir().unwrap();
+    let state = top.path().join("state");
+    let mut running = Running::start(&state);
+    fs::remove_dir_all(&state).unwrap();
+    wait_for(|| running.0.try_wait().unwrap().is_some());
 }
 
 #[test]

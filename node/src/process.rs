@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -56,13 +56,14 @@ impl ProcessMark {
         if !self.is_alive() {
             return Ok(None);
         }
-        Ok(Some(Held { fd: readable(fd)? }))
+        Ok(Some(Held { pid, fd: readable(fd)? }))
     }
 }
 
 /// A process that is held on to.
 #[derive(Debug)]
 pub struct Held {
+    pid: Pid,
     fd: AsyncFd<OwnedFd>,
 }
 
@@ -81,6 +82,12 @@ impl Held {
             self.ended().await;
         }
         Ok(())
+    }
+
+    /// Collects it once it has ended, if it is a child of this process that nobody else waits for, so that its number is
+    /// free again. Of others' children there is nothing to collect, and the system says so.
+    pub fn collect(&self) {
+        let _status = waitpid(Some(self.pid), WaitOptions::NOHANG);
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -149,6 +156,7 @@ mod tests {
         held.end(Duration::from_millis(50)).await.unwrap();
         assert!(!mark.is_alive(), "what nobody has waited for is no longer alive");
         assert!(mark.hold().unwrap().is_none());
-        child.wait().unwrap();
+        held.collect();
+        assert!(child.wait().is_err(), "it was collected");
     }
 }

@@ -7,6 +7,7 @@ mod file;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -219,7 +220,14 @@ fn read_file(flags: &Flags, env: &impl Fn(&str) -> Option<OsString>) -> Result<A
     let is_named = named.is_some();
     let path = named.unwrap_or_else(|| DEFAULT_FILE.into());
     match std::fs::read_to_string(&path) {
-        Ok(text) => AgentFile::parse(&path, &text),
+        Ok(text) => {
+            let file = AgentFile::parse(&path, &text)?;
+            let open = std::fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+            if open && file.token.is_some() {
+                tracing::warn!(file = %path.display(), "others can read the token in this file; chmod 600 it");
+            }
+            Ok(file)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(AgentFile::default()),
         Err(error) => {
             let message = format!("the settings file {} cannot be read", path.display());

@@ -5,6 +5,7 @@
 mod root;
 
 use std::fs;
+use std::path::Path;
 
 use homestak_agent::socket;
 use homestak_protocol::event::{Action, Status};
@@ -50,6 +51,20 @@ async fn a_tree_is_built_found_unchanged_survives_a_power_cut_and_goes() {
     })
     .await;
 
+    // A host of machines loses power: they go on, and find it again where it was.
+    let host = path("local/m/root-pve");
+    let inner = path("local/m/root-pve/inner");
+    let (before, inside) = (root.record(&host).process.unwrap(), root.record(&inner).process.unwrap());
+    kill_process(Pid::from_raw(before.pid).unwrap(), Signal::KILL).unwrap();
+    until("its machine has found it again", async || {
+        root.record(&host).process.filter(|mark| *mark != before)?;
+        let sock = socket::ask(&root.folder(&host).join("state")).await.ok()??;
+        let below = socket::ask(&root.folder(&inner).join("state")).await.ok()??;
+        (sock["connected"] == true && below["connected"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(root.record(&inner).process.unwrap(), inside);
+
     let processes: Vec<_> = built.nodes.iter().map(|node| root.record(&node.path).process.unwrap()).collect();
     let gone = root.destroy(3).await;
     for node in &gone.nodes {
@@ -76,4 +91,49 @@ async fn what_a_test_asks_to_go_wrong_does_so_as_often_as_it_says() {
     assert_eq!((other, fault.unwrap().code.as_str()), (Status::Failed, "E707"));
     root.destroy(2).await;
     root.end().await;
+}
+
+/// Processes that have this folder in their command line: every agent below it, and nobody else.
+fn agents_below(top: &Path) -> usize {
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+    let needle = top.to_str().unwrap();
+    all.filter(|line| String::from_utf8_lossy(line).contains(needle)).count()
+}
+
+#[tokio::test]
+async fn wherever_the_maker_dies_the_tree_becomes_what_it_was_to_be() {
+    let nodes = [pve("root-pve", vec![vm("edge")]), vm("beside")];
+    for point in ["machine.create", "machine.spawn"] {
+        for side in ["before", "after"] {
+            let top = tempfile::tempdir().unwrap();
+            let plan = top.path().join("crash.plan");
+            fs::write(&plan, format!("{point}:{side}@local\n")).unwrap();
+            let root = Root::start(top.path(), &[("HOMESTAK_CRASH_AT", plan.to_str().unwrap())]).await;
+            let (built, ()) = tokio::join!(root.apply(1, Policy::default(), &nodes), root.revive());
+            for node in &built.nodes {
+                assert_eq!((node.status, node.action), (Status::Completed, Action::Created), "{point}:{side} {node:?}");
+            }
+            assert_eq!(agents_below(top.path()), 4, "{point}:{side}: no machine twice, none lost");
+            root.destroy(2).await;
+            until("every machine is gone", async || (agents_below(top.path()) == 1).then_some(())).await;
+            root.end().await;
+        }
+    }
+    for (point, side) in [("machine.trash", "before"), ("machine.trash", "after"), ("machine.clear", "after")] {
+        let top = tempfile::tempdir().unwrap();
+        let plan = top.path().join("crash.plan");
+        let root = Root::start(top.path(), &[("HOMESTAK_CRASH_AT", plan.to_str().unwrap())]).await;
+        root.apply(1, Policy::default(), &nodes).await;
+        fs::write(&plan, format!("{point}:{side}@local\n")).unwrap();
+        let (gone, ()) = tokio::join!(root.destroy(2), root.revive());
+        for node in &gone.nodes {
+            assert_eq!(node.status, Status::Destroyed, "{point}:{side} {node:?}");
+        }
+        until("every machine is gone", async || (agents_below(top.path()) == 1).then_some(())).await;
+        until("nothing is left of them", async || {
+            (fs::read_dir(root.state.join("machines")).unwrap().count() == 0).then_some(())
+        })
+        .await;
+        root.end().await;
+    }
 }

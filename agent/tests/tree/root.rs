@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homestak_agent::provider::Identity;
@@ -66,7 +66,8 @@ pub(crate) fn pve(name: &'static str, below: Vec<Node>) -> Node {
 pub(crate) struct Root {
     pub(crate) handle: Handle,
     pub(crate) state: PathBuf,
-    agent: Child,
+    agent: Mutex<Child>,
+    start: Box<dyn Fn() -> Child>,
     life: Lifecycle,
 }
 
@@ -106,7 +107,10 @@ impl Root {
         };
         let settings = top.join("agent.yaml");
         fs::write(&settings, file.to_text().unwrap()).unwrap();
-        let root = Self { handle, state, agent: host_agent(&settings, env), life };
+        let env: Vec<(String, String)> =
+            env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let start = Box::new(move || host_agent(&settings, &env));
+        let root = Self { handle, state, agent: Mutex::new(start()), start, life };
         until("the host has joined", async || root.is_connected(&host).await.then_some(())).await;
         root
     }
@@ -165,22 +169,29 @@ impl Root {
         Record::read(&self.folder(path)).unwrap().expect("the machine is on record")
     }
 
+    /// Waits for the host's agent to end, and starts it again.
+    pub(crate) async fn revive(&self) {
+        until("the host's agent has died", async || self.agent.lock().unwrap().try_wait().unwrap()).await;
+        *self.agent.lock().unwrap() = (self.start)();
+    }
+
     /// Ends the host's agent, and then the root. Both have to drain.
-    pub(crate) async fn end(mut self) {
-        kill_process(Pid::from_child(&self.agent), Signal::TERM).unwrap();
-        assert_eq!(self.agent.wait().unwrap().code(), Some(0));
+    pub(crate) async fn end(self) {
+        let mut agent = self.agent.into_inner().unwrap();
+        kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
+        assert_eq!(agent.wait().unwrap().code(), Some(0));
         self.life.ending.cancel();
         self.life.drained().await;
     }
 }
 
-fn host_agent(settings: &Path, env: &[(&str, &str)]) -> Child {
-    let log = fs::File::create(settings.with_extension("log")).unwrap();
+fn host_agent(settings: &Path, env: &[(String, String)]) -> Child {
+    let log = fs::File::options().append(true).create(true).open(settings.with_extension("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_homestak-agent"))
         .args(["run", "--config"])
         .arg(settings)
         .env_clear()
-        .envs(env.iter().copied())
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stderr(log)
         .spawn()

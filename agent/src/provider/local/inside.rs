@@ -65,3 +65,22 @@ impl Inside {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_too_long_goes_on_short_and_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut writer = File::options().append(true).create(true).open(&log).unwrap();
+        writer.set_len(MAX_LOG + 1).unwrap();
+        Inside::new(folder.path().to_owned()).bound_log();
+        writer.write_all(b"and on").unwrap();
+        assert_eq!(fs::read(&log).unwrap(), b"and on");
+        assert_eq!(fs::metadata(folder.path().join("log.old")).unwrap().len(), MAX_LOG + 1);
+    }
+}

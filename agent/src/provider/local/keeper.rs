@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homestak_node::crash::Side;
+use homestak_node::process::{Held, ProcessMark};
 use homestak_protocol::fault::{Code, Fault};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::{Desired, Record};
 use super::{Slot, Yard, blocking, storage};
-use homestak_node::process::{Held, ProcessMark};
 
 /// The pause before a machine is started again; twice as long each time it does not last.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ async fn keep(yard: Arc<Yard>, slot: Arc<Slot>, mut held: Held, stop: Cancellati
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = held.ended() => {}
+            () = held.ended() => held.collect(),
         }
         if since.elapsed() >= LASTED {
             pause = PAUSE_MIN;

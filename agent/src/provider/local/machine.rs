@@ -206,6 +206,7 @@ async fn halt(folder: &Path, gate: &mut Gate) -> std::io::Result<()> {
     for mark in processes(folder) {
         if let Some(held) = mark.hold()? {
             held.end(GRACE).await?;
+            held.collect();
         }
     }
     Ok(())

@@ -10,6 +10,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use homestak_node::process::ProcessMark;
 use homestak_protocol::ids::{Incarnation, SiteId, Vmid};
 use homestak_protocol::name::{HostName, ManifestName};
 use homestak_protocol::order::Machine;
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use crate::files::{FileError, read_if_there, write_whole};
 use crate::provider::Identity;
 use crate::state;
-use homestak_node::process::ProcessMark;
 
 /// What is known of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use homestak_node::process::ProcessMark;
 use homestak_node::trust::pin::CaPin;
 use homestak_node::world::Boot;
 use homestak_protocol::fault::{Code, Fault};
@@ -19,20 +20,16 @@ use homestak_protocol::order::NodeKind;
 use super::record::{Record, boot_path, state_path};
 use crate::files::FILE_MODE;
 use crate::settings::{AgentFile, LocalSection, ProviderKind, Servers};
-use homestak_node::process::ProcessMark;
 
 /// What a machine inherits of its maker's environment. Everything else it is told by its file; nothing here is secret.
-const INHERITED: [&str; 12] = [
+const INHERITED: [&str; 9] = [
     "PATH",
     "HOME",
     "LANG",
     "TZ",
     "TMPDIR",
-    "RUST_LOG",
     "HOMESTAK_LOG",
-    "HOMESTAK_LOG_FORMAT",
     "HOMESTAK_CRASH_AT",
-    "HOMESTAK_CRASH_DIR",
     "HOMESTAK_LOCAL_FAULTS",
     "HOMESTAK_LOCAL_LINKS",
 ];
@@ -57,7 +54,7 @@ impl Launcher {
     /// Starts the machine in `folder` and says who it is now.
     pub(super) fn spawn(&self, folder: &Path) -> io::Result<ProcessMark> {
         let log = open_log(&folder.join("log"))?;
-        let child = Command::new(&self.program)
+        let mut child = Command::new(&self.program)
             .arg0("homestak-agent")
             .args(["run", "--config"])
             .arg(boot_path(folder))
@@ -69,9 +66,12 @@ impl Launcher {
             .stderr(log)
             .process_group(0)
             .spawn()?;
-        // A process that has already ended has no mark. Nobody else can have its number before it is collected.
-        ProcessMark::of(child.id().cast_signed())
-            .ok_or_else(|| io::Error::other("the machine's agent ended at once; its log says why"))
+        if let Some(mark) = ProcessMark::of(child.id().cast_signed()) {
+            // Whoever holds it collects it.
+            return Ok(mark);
+        }
+        let status = child.wait()?;
+        Err(io::Error::other(format!("the machine's agent ended at once ({status}); its log says why")))
     }
 }
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use homestak_node::process::ProcessMark;
 use tokio::task::JoinSet;
 
 use super::image::entries;
 use super::record::{Record, state_path};
 use crate::provider::Tag;
 use crate::state;
-use homestak_node::process::ProcessMark;
 
 /// How long an agent may take to end when it is asked to, before it is killed. Its machine is off or gone after that.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -41,6 +41,7 @@ pub(super) fn end_machines(folder: PathBuf) -> Pin<Box<dyn Future<Output = std::
         for mark in processes(&folder) {
             if let Some(held) = mark.hold()? {
                 held.end(GRACE).await?;
+                held.collect();
             }
         }
         let mut below = JoinSet::new();
