@@ -63,6 +63,14 @@ impl AgentWorld {
         self.faults.meet(&ask.path, Phase::Destroy, &task.cancel).await?;
         let provider = self.provider()?;
         let machine = Identity { tree: ask.tree, path: ask.path };
+        if let Some(only) = ask.only {
+            let owned = provider.list_owned(task.clone()).await?;
+            let mut other = owned.iter().filter(|one| one.path == machine.path && one.tree == machine.tree);
+            if other.any(|one| one.incarnation != only) {
+                let text = "the machine was there before this run, with another life, and is left alone";
+                return Err(Fault::new(Code::Conflict, text).at(&machine.path));
+            }
+        }
         provider.stop(machine.clone(), task.clone()).await?;
         provider.destroy(machine, task).await
     }

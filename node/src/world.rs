@@ -96,7 +96,7 @@ pub struct Remove {
     pub path: NodePath,
     /// Its id, where it is known.
     pub vmid: Option<Vmid>,
-    /// The life that it must have to be removed: one of ours with another life is left alone. Any, where none is given.
+    /// The life that it must have to be removed. Any, where none is given.
     pub only: Option<Incarnation>,
 }
 
@@ -113,7 +113,8 @@ pub trait World: Send + Sync + 'static {
     fn ensure(&self, ask: Ensure, task: Task) -> Work<'_, Ensured>;
 
     /// Makes sure that the machine no longer exists, with everything inside it. Nothing there is success; something
-    /// there that is not ours, or has another life than the one asked for, is left alone, and is success too.
+    /// there that is not ours is left alone, and is success too; one of ours with another life than the one asked for is
+    /// left alone, and a [`Code::Conflict`].
     fn remove(&self, ask: Remove, task: Task) -> Work<'_, ()>;
 
     /// Turns this machine into a host that can carry machines.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
-use homestak_protocol::ids::Vmid;
+use homestak_protocol::ids::{Incarnation, Vmid};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
 use serde::Serialize;
@@ -76,6 +76,9 @@ pub struct Owned {
     pub path: NodePath,
     /// The tree.
     pub tree: TreeId,
+    /// Its life.
+    #[serde(skip)]
+    pub incarnation: Incarnation,
     /// Its id on this host.
     pub vmid: Vmid,
     /// Its address, where it is known.

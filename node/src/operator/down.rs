@@ -116,6 +116,11 @@ impl Operator {
         };
         match result {
             Ok(()) => self.gone(child, why, cx),
+            Err(fault) if fault.code == Code::Conflict && why == Why::Rollback => {
+                // It was there before this run, which was never told.
+                child.state.goal = Goal::Up;
+                self.cancelled(child, cx);
+            }
             Err(fault) if given_up.is_none() && self.rests(child, &fault, cx) => {}
             Err(fault) => self.stays(child, given_up.unwrap_or(fault), cx),
         }

@@ -222,7 +222,11 @@ impl Sim {
                 self.clock.after(300, Happening::Look(id));
             }
             (Work::Remove { .. }, None) => self.clock.after(20, Happening::End(id)),
-            (Work::Remove { only: Some(life), .. }, _) if !self.world.lives(&job.place, *life) => {
+            (Work::Remove { only: Some(life), .. }, Some(_)) if !self.world.lives(&job.place, *life) => {
+                let fault = Fault::new(Code::Conflict, "it has another life");
+                if let Some(job) = self.world.jobs.get_mut(&id) {
+                    job.ending = Ending::Badly { fault, after: false };
+                }
                 self.clock.after(20, Happening::End(id));
             }
             _ => self.clock.after(doing / 4, Happening::Take(id)),

@@ -249,6 +249,7 @@ impl Provider for Local {
                         running: record.running(&folder).is_some(),
                         path: identity.path,
                         tree: identity.tree,
+                        incarnation: record.incarnation,
                         vmid: record.vmid,
                         ip: Some(record.ip.into()),
                     })
