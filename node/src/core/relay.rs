@@ -90,11 +90,6 @@ impl Core {
             self.marks.insert(event.origin.clone(), event.seq);
             all.marks.insert(event.origin.clone());
             let tree = event.scope.tree.clone();
-            if let Some(present) = self.links.get_mut(path).filter(|_| event.origin.path == *path) {
-                // It tells of a generation that it has accepted, perhaps before its answer has come.
-                let held = present.generations.entry(tree.clone()).or_default();
-                *held = event.scope.generation.max(*held);
-            }
             self.pass_on(event.clone(), all);
             self.operate(now, &tree, all, |operator, cx| operator.child_told(path, &event, cx));
         }

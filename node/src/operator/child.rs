@@ -82,8 +82,6 @@ pub(super) struct Child {
     pub(super) given_up_on: bool,
     /// Its agent has shown itself, and has not joined yet.
     pub(super) enrolling: bool,
-    /// Its token was bound to a key before its machine was asked for.
-    pub(super) bound: bool,
     /// Its token was shown with another key than the one that is bound to it.
     pub(super) spurned: bool,
     /// Whatever is there now may be another machine than the one whose agent has joined: when it is wanted again, it is
@@ -119,7 +117,6 @@ impl Child {
             hearing: epoch,
             given_up_on: false,
             enrolling: false,
-            bound: false,
             spurned: false,
             life_over: false,
             sent: None,

@@ -90,17 +90,16 @@ impl Operator {
         // A life goes on for as long as its token is on record.
         let life = child.state.incarnation.filter(|_| !std::mem::take(&mut child.life_over)).and_then(|life| {
             let peer = cx.scene.peers.get(path).filter(|peer| peer.incarnation == life)?;
-            Some((life, peer.token.clone(), peer.key.is_some()))
+            Some((life, peer.token.clone()))
         });
-        child.bound = life.as_ref().is_some_and(|(_, _, bound)| *bound);
-        let (incarnation, token, _) = life.unwrap_or_else(|| {
+        let (incarnation, token) = life.unwrap_or_else(|| {
             // A new life is bound to the token that is put into it, and to no key yet.
             let (incarnation, token) = (Incarnation::from_bits(cx.draw()), make.token);
             cx.out.records.push(Record::PeerGone(path.clone()));
             cx.out.records.push(Record::Peer(unbound(path, incarnation, token.clone())));
             child.state.incarnation = Some(incarnation);
             child.state.joined = false;
-            (incarnation, token, false)
+            (incarnation, token)
         });
         if !child.state.exists {
             // Whichever run is the first to be told that it is there is the one that has made it.
@@ -175,7 +174,7 @@ impl Operator {
         child.dirty = true;
         match made.found {
             Found::Created => {
-                if child.bound {
+                if known && child.state.joined {
                     self.replaced(child, cx);
                 }
                 if !again {

@@ -114,7 +114,8 @@ impl Sim {
             .map(|view| view.path.clone())
             .collect();
         let goes_on = errand.policy.on_error == homestak_protocol::order::OnError::Continue;
-        if !wrong.is_empty() && !goes_on {
+        let troubled = self.watch.troubled.contains(&(errand.tree.clone(), generation));
+        if troubled && !goes_on {
             return;
         }
         let mut lost = Vec::new();

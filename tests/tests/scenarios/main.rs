@@ -11,6 +11,7 @@
 )]
 
 mod around;
+mod backup;
 mod crash;
 mod errors;
 mod files;
