@@ -34,13 +34,13 @@ use crate::files::{read_if_there, write_whole};
 use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
 use crate::provider::local::inside::Inside;
-use crate::provider::local::links::{LINKS, Links};
 use crate::provider::local::{Launcher, Local, Options};
 use crate::settings::{ProviderKind, Settings};
 use crate::socket;
 use crate::standing::{Place, Standing};
 use crate::state::{LOCK, StateFolder};
 use crate::world::AgentWorld;
+use homestak_node::transport::links::{LINKS, Links};
 
 /// What this program calls its version.
 pub const SOFTWARE: &str = env!("CARGO_PKG_VERSION");

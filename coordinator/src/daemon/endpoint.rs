@@ -23,10 +23,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::folder::{CA, Folder, PORT};
-use super::links::Links;
 use super::{internal, internal_text};
 use crate::api::{Exit, Refusal};
 use crate::settings::{DEFAULT_PORT, Settings};
+use homestak_node::transport::links::Links;
 
 /// What this program calls its version.
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");

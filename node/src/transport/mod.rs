@@ -7,6 +7,7 @@ pub mod addresses;
 mod close;
 pub mod hub;
 pub mod limits;
+pub mod links;
 pub mod pair;
 mod quic;
 pub mod uplink;

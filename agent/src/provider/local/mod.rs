@@ -16,7 +16,6 @@ pub mod faults;
 mod image;
 pub mod inside;
 mod keeper;
-pub mod links;
 mod machine;
 pub mod record;
 mod spawn;

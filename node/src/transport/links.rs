@@ -14,6 +14,11 @@ pub const LINKS: &str = "HOMESTAK_LOCAL_LINKS";
 pub struct Links(BTreeMap<NodePath, Vec<String>>);
 
 impl Links {
+    /// Reads the variable; one that is not set sends nobody elsewhere.
+    pub fn from_environment() -> Result<Self, String> {
+        Self::parse(&std::env::var(LINKS).unwrap_or_default())
+    }
+
     /// Parses the variable's value. A path that is named twice has two ways.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut links = Self::default();
