@@ -3,6 +3,7 @@
 //! Its command line is in `cli`; everything that lasts is here.
 
 pub mod cli;
+pub mod cloud_init;
 pub mod config;
 pub mod facts;
 pub mod failure;
