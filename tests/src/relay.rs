@@ -179,16 +179,28 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::wait;
 
     fn socket() -> UdpSocket {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        socket
+        UdpSocket::bind("127.0.0.1:0").unwrap()
     }
 
-    fn heard(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    fn heard(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
         let mut packet = [0; 100];
-        socket.recv_from(&mut packet).ok().map(|(length, from)| (packet[..length].to_vec(), from))
+        let (length, from) = socket.recv_from(&mut packet).expect("a packet comes");
+        (packet[..length].to_vec(), from)
+    }
+
+    /// Waits until the relay has dealt with so many packets, then counts what has come.
+    fn came(relay: &Relay, dealt: u64, sockets: [&UdpSocket; 2]) -> usize {
+        wait::until("the relay has seen all packets", || (relay.counts().0 + relay.counts().1 >= dealt).then_some(()));
+        let come = |socket: &UdpSocket| {
+            socket.set_nonblocking(true).unwrap();
+            std::iter::from_fn(|| socket.recv(&mut [0; 100]).ok()).count()
+        };
+        sockets.into_iter().map(come).sum()
     }
 
     #[test]
@@ -196,28 +208,28 @@ mod tests {
         let relay = Relay::start(1);
         let (child, parent) = (socket(), socket());
         child.send_to(b"lost", relay.address).unwrap();
-        assert!(heard(&parent).is_none(), "nobody knows yet where the parent is");
+        assert_eq!(came(&relay, 1, [&child, &parent]), 0, "nobody knows yet where the parent is");
         relay.towards(parent.local_addr().unwrap());
         child.send_to(b"up", relay.address).unwrap();
-        let (up, back) = heard(&parent).unwrap();
+        let (up, back) = heard(&parent);
         assert_eq!(up, b"up");
         parent.send_to(b"down", back).unwrap();
-        assert_eq!(heard(&child).unwrap(), (b"down".to_vec(), relay.address));
+        assert_eq!(heard(&child), (b"down".to_vec(), relay.address));
 
         relay.turn(Weather::OUTAGE);
         child.send_to(b"lost", relay.address).unwrap();
         parent.send_to(b"lost", back).unwrap();
-        assert!(heard(&parent).is_none() && heard(&child).is_none());
+        assert_eq!(came(&relay, 5, [&child, &parent]), 0);
 
         relay.turn(Weather::delay(Duration::from_millis(60)));
         let began = Instant::now();
         child.send_to(b"late", relay.address).unwrap();
-        assert_eq!(heard(&parent).unwrap().0, b"late");
+        assert_eq!(heard(&parent).0, b"late");
         assert!(began.elapsed() >= Duration::from_millis(60));
 
         relay.turn(Weather::loss(50));
         (0..200).for_each(|_| assert_eq!(child.send_to(b"perhaps", relay.address).unwrap(), 7));
-        let came = std::iter::from_fn(|| heard(&parent)).count();
+        let came = came(&relay, 200 + 6, [&child, &parent]);
         assert!((50..150).contains(&came), "{came} of 200 came at a loss of half");
         assert_eq!(relay.counts().0 + relay.counts().1, 200 + 6);
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::program::Place;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The scripted daemon; it ends with the test's process.
 pub(crate) struct Daemon {

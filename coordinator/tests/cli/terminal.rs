@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex};
 
 use homestak_coord::api::{Document, Exit, Request, RunVerb};
 use homestak_protocol::event::Action;
@@ -10,23 +11,51 @@ use insta::assert_snapshot;
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PATIENCE};
 use crate::program::Place;
 use crate::tree;
+
+/// How often something was written to a terminal: lets others wait for it.
+#[derive(Default)]
+struct Frames {
+    count: Mutex<usize>,
+    more: Condvar,
+}
+
+impl Frames {
+    fn add(&self) {
+        *self.count.lock().unwrap() += 1;
+        self.more.notify_all();
+    }
+
+    /// Waits for two more: the second was drawn after this was called.
+    fn wait(&self) {
+        let count = self.count.lock().unwrap();
+        let due = *count + 2;
+        let (count, _) = self.more.wait_timeout_while(count, PATIENCE, |count| *count < due).unwrap();
+        assert!(*count >= due, "nothing is redrawn");
+    }
+}
 
 /// A terminal and what it shows.
 struct Terminal {
     master: File,
     columns: u16,
     rows: u16,
+    frames: Arc<Frames>,
 }
 
 impl Terminal {
     fn new(columns: u16, rows: u16) -> Self {
+        Self::seen(columns, rows, Arc::default())
+    }
+
+    /// One whose frames are counted together with those of others.
+    fn seen(columns: u16, rows: u16, frames: Arc<Frames>) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         unlockpt(&master).unwrap();
         tcsetwinsize(&master, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        Self { master: master.into(), columns, rows }
+        Self { master: master.into(), columns, rows, frames }
     }
 
     /// Runs a command in it, gives it what is typed, and waits for its end: its exit code and everything that it wrote.
@@ -42,6 +71,7 @@ impl Terminal {
         let mut part = [0; 4096];
         while let Ok(length @ 1..) = self.master.read(&mut part) {
             written.extend_from_slice(&part[..length]);
+            self.frames.add();
         }
         (child.wait().unwrap().code().unwrap(), String::from_utf8(written).unwrap())
     }
@@ -109,14 +139,14 @@ impl Screen {
     }
 }
 
-fn daemon(place: &Place, pause: std::time::Duration) -> Daemon {
+/// A daemon that tells of a run step by step, `between` which it waits.
+fn daemon(place: &Place, between: impl Fn() + Send + Sync + 'static) -> Daemon {
     Daemon::new(place, move |request, peer| match request {
         Request::Run(verb, _) => {
             peer.say(&tree::started(verb));
             for step in tree::steps() {
                 peer.say(&step);
-                // Not waited for: only makes frames between the steps likely.
-                std::thread::sleep(pause);
+                between();
             }
             peer.done(Exit::Done, Document::Run(tree::finished(verb)));
         }
@@ -128,20 +158,23 @@ fn daemon(place: &Place, pause: std::time::Duration) -> Daemon {
 #[test]
 fn a_run_is_redrawn_in_place_and_leaves_only_its_result() {
     let place = Place::new();
-    let _daemon = daemon(&place, std::time::Duration::from_millis(150));
-    let mut terminal = Terminal::new(80, 24);
+    let frames = Arc::<Frames>::default();
+    let mut terminal = Terminal::seen(80, 24, frames.clone());
+    let _daemon = daemon(&place, move || frames.wait());
     let (code, written) = terminal.run(place.command(&["apply", "n2-tiered"]), "");
     let (screen, cursor) = terminal.screen(&written);
     assert_eq!(code, 0);
     assert!(cursor, "the cursor must come back");
-    assert!(written.contains("⠋") && written.contains("running") && written.contains("\x1b[4A"), "{written:?}");
+    // What is at work looks like it: two frames differ.
+    let turns = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏".chars().filter(|turn| written.contains(*turn)).count();
+    assert!(turns >= 2 && written.contains("running") && written.contains("\x1b[4A"), "{written:?}");
     assert_snapshot!("terminal_apply", screen);
 }
 
 #[test]
 fn no_colour_is_written_where_none_is_wanted() {
     let place = Place::new();
-    let _daemon = daemon(&place, std::time::Duration::ZERO);
+    let _daemon = daemon(&place, || {});
     let mut command = place.command(&["apply", "n2-tiered"]);
     command.env("NO_COLOR", "1");
     let (_, written) = Terminal::new(80, 24).run(command, "");
@@ -153,9 +186,11 @@ fn no_colour_is_written_where_none_is_wanted() {
 #[test]
 fn a_tiny_terminal_is_never_written_past_its_edge() {
     let place = Place::new();
-    let _daemon = daemon(&place, std::time::Duration::from_millis(120));
+    let frames = Arc::<Frames>::default();
+    let seen = frames.clone();
+    let _daemon = daemon(&place, move || seen.wait());
     for (columns, rows) in [(40, 6), (20, 3)] {
-        let mut terminal = Terminal::new(columns, rows);
+        let mut terminal = Terminal::seen(columns, rows, frames.clone());
         let (code, written) = terminal.run(place.command(&["apply", "n2-tiered", "--json"]), "");
         let drawn = written.split("{\r\n").next().unwrap();
         assert!(terminal.screen(drawn).1 && code == 0, "{written:?}");
@@ -165,7 +200,7 @@ fn a_tiny_terminal_is_never_written_past_its_edge() {
 #[test]
 fn a_yes_at_the_terminal_destroys_and_anything_else_does_not() {
     let place = Place::new();
-    let daemon = daemon(&place, std::time::Duration::ZERO);
+    let daemon = daemon(&place, || {});
     for (typed, code) in [("y\n", 0), ("\n", 1), ("\u{4}", 1)] {
         let mut terminal = Terminal::new(80, 24);
         let (got, written) = terminal.run(place.command(&["destroy", "n2-tiered"]), typed);

@@ -38,7 +38,7 @@ fn a_client_that_sends_nonsense_or_too_much_is_dropped_and_harms_nobody() {
     let _daemon = stage.foreground(&[]);
     for nonsense in ["", "{", "[]", "GET / HTTP/1.1", &"x".repeat(20_000)] {
         let mut talk = stage.connect().unwrap();
-        talk.say(nonsense);
+        talk.offer(nonsense);
         assert_eq!(talk.hear_out(), "", "{nonsense:.20}");
     }
     // The right greeting, and then no request.

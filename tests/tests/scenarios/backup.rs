@@ -101,7 +101,7 @@ impl Drop for Father {
     fn drop(&mut self) {
         if let Some(agent) = self.agent.take() {
             homestak_tests::process::Process::of(agent.pid()).iter().for_each(homestak_tests::process::Process::kill);
-            agent.finish(std::time::Duration::from_secs(10));
+            agent.finish(wait::PATIENCE);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What goes wrong deep in a branch: what each mode makes of it, and that what exists stays known.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use homestak_tests::document::{all, each, is_contiguous, node, nodes};
 use homestak_tests::manifest::Manifest;
@@ -116,7 +116,7 @@ fn what_a_retry_can_help_is_tried_again() {
 #[test]
 fn what_hangs_is_given_up_at_its_limit() {
     let mut stage = Stage::set("hang");
-    stage.env("HOMESTAK_LOCAL_FAULTS", "edge:configure:hang").env("HOMESTAK_LIMITS", "configure=1s");
+    stage.env("HOMESTAK_LOCAL_FAULTS", "edge:configure:hang").env("HOMESTAK_LIMITS", "configure=5s");
     let failed = stage.json(1, &["apply", "n2-tiered"]);
     assert_eq!(each(&failed, "status"), [("edge", "failed"), ("root-pve", "completed")].into(), "{failed:#}");
     assert_eq!(node(&failed, "edge")["error"]["code"], "E710", "{failed:#}");
@@ -128,7 +128,7 @@ fn what_hangs_is_given_up_at_its_limit() {
 fn a_run_that_takes_too_long_is_cancelled_and_can_be_taken_up_again() {
     let mut stage = Stage::set("timeout");
     stage.env("HOMESTAK_LOCAL_FAULTS", "edge:provision:hang");
-    let failed = stage.json(1, &["apply", "n2-tiered", "--timeout", "2s"]);
+    let failed = stage.json(1, &["apply", "n2-tiered", "--timeout", "10s"]);
     let statuses = each(&failed, "status");
     assert_eq!(statuses, [("edge", "cancelled"), ("root-pve", "completed")].into(), "{failed:#}");
     all(&stage.json(0, &["apply", "n2-tiered"]), "status", "completed");
@@ -150,7 +150,7 @@ fn one_run_a_tree_and_the_one_that_runs_can_be_cancelled() {
     // Another tree is nobody's business here.
     stage.json(0, &["apply", "n1-push"]);
     stage.coord(&["cancel", run]).exits(0);
-    let cancelled = first.finish(Duration::from_secs(30)).exits(1).json();
+    let cancelled = first.finish(wait::PATIENCE).exits(1).json();
     assert_eq!(each(&cancelled, "status")["edge"], "cancelled", "{cancelled:#}");
     let runs = stage.json(0, &["runs"]);
     let states: Vec<_> = runs["runs"].as_array().unwrap().iter().map(|run| run["state"].as_str().unwrap()).collect();
@@ -168,7 +168,7 @@ fn interrupting_the_command_cancels_the_run_and_a_second_time_leaves_it_to_the_d
     let command = homestak_tests::process::Process::of(first.pid()).unwrap();
     wait::until("the host is there", || (!stage.machines().is_empty()).then_some(()));
     command.signal(Signal::INT);
-    let cancelled = first.finish(Duration::from_secs(30));
+    let cancelled = first.finish(wait::PATIENCE);
     assert!([1, 130].contains(&cancelled.code), "{cancelled}");
     let runs = stage.json(0, &["runs"]);
     assert_eq!(runs["runs"][0]["state"], "cancelled", "{runs:#}");
@@ -201,7 +201,7 @@ fn an_agent_that_is_silent_for_too_long_is_unreachable_until_it_is_back() {
     let host = stage.machine("local/n2-tiered/root-pve").process().unwrap();
     host.signal(Signal::STOP);
     let began = Instant::now();
-    let lost = run.finish(Duration::from_secs(60)).exits(1).json();
+    let lost = run.finish(wait::PATIENCE).exits(1).json();
     assert_eq!(each(&lost, "status")["edge"], "unreachable", "{lost:#} after {:?}", began.elapsed());
     assert!(inner.is_alive() && host.is_alive(), "a lost link alone destroys nothing");
     host.signal(Signal::CONT);

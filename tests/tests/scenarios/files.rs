@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use homestak_tests::stage::Stage;
 
 /// How long a refusal may take; far more than it does, since the machine may be busy.
-const PROMPT: Duration = Duration::from_secs(30);
+const PROMPT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn refused(stage: &Stage, name: &str, text: impl AsRef<[u8]>) {

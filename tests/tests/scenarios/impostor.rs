@@ -1,7 +1,6 @@
 //! Hubs that are not the parent, and a parent that goes back in time: an agent takes neither.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use homestak_protocol::codec;
 use homestak_protocol::frame::MAX_FRAME;
@@ -36,7 +35,7 @@ impl Told {
 
     /// One attempt to enrol, which must fail and leave no certificate behind.
     fn is_refused(&self, stage: &Stage) -> Outcome {
-        let outcome = self.agent(stage, "enrol").finish(Duration::from_secs(60));
+        let outcome = self.agent(stage, "enrol").finish(wait::PATIENCE);
         assert_ne!(outcome.code, 0, "{outcome}");
         let identities: Vec<_> =
             files_below(&stage.folder().join("father")).into_iter().filter(|f| f.ends_with("identity.json")).collect();
@@ -105,7 +104,7 @@ fn an_agent_takes_no_parent_but_the_one_with_the_pin() {
     assert!(!agents.contains("father"), "{agents}");
     // It was not used up.
     let right = Told { server: real, token, ca };
-    right.agent(&stage, "enrol").finish(Duration::from_secs(30)).exits(0);
+    right.agent(&stage, "enrol").finish(wait::PATIENCE).exits(0);
     stage.strike();
 }
 
@@ -274,7 +273,7 @@ fn an_agent_takes_no_older_generation_no_order_for_another_and_nothing_that_is_n
         let again = parent.welcome().await;
         assert!(matches!(ask(&again, &Request::Survey).await.unwrap(), Reply::Surveyed(trees) if trees.len() == 1));
         homestak_tests::process::Process::of(agent.pid()).unwrap().kill();
-        agent.finish(Duration::from_secs(10));
+        agent.finish(wait::PATIENCE);
     });
     assert_eq!(homestak_tests::machine::below(&stage.folder().join("father")), []);
 }

@@ -1,8 +1,6 @@
 //! Whoever dies in mid-run is started again and goes on: the daemon by the next command, the host's agent by the daemon,
 //! a machine by its host.
 
-use std::time::Duration;
-
 use homestak_tests::document::{all, each, is_contiguous};
 use homestak_tests::stage::Stage;
 use homestak_tests::wait;
@@ -35,7 +33,7 @@ fn a_killed_daemon_is_started_by_the_next_command_and_knows_how_the_run_ended() 
     wait::until("the first machine is there", || (!stage.machines().is_empty()).then_some(()));
     stage.daemon().unwrap().kill();
     // Who follows the run starts it again, too.
-    run.finish(Duration::from_secs(60)).exits(0).says("the daemon went away");
+    run.finish(wait::PATIENCE).exits(0).says("the daemon went away");
     settled(&stage);
     stage.strike();
 }
@@ -46,7 +44,7 @@ fn a_killed_host_agent_is_started_again_and_the_run_goes_on() {
     let run = stage.start(&["apply", "n3-deep", "--json"]);
     wait::until("the first machine is there", || (!stage.machines().is_empty()).then_some(()));
     stage.host_agent().unwrap().kill();
-    let built = run.finish(Duration::from_secs(60)).exits(0).json();
+    let built = run.finish(wait::PATIENCE).exits(0).json();
     assert_eq!(each(&built, "action"), [("edge", "created"), ("leaf-pve", "created"), ("root-pve", "created")].into());
     settled(&stage);
     stage.strike();
@@ -62,7 +60,7 @@ fn a_killed_machine_is_the_same_machine_when_it_runs_again() {
             stage.machines().into_iter().find(|machine| machine.path == victim && machine.process().is_some())
         });
         machine.process().unwrap().kill();
-        run.finish(Duration::from_secs(60)).exits(0);
+        run.finish(wait::PATIENCE).exits(0);
         settled(&stage);
         let after = stage.machine(victim);
         assert_eq!((&after.incarnation, after.ip, after.vmid), (&machine.incarnation, machine.ip, machine.vmid));

@@ -1,7 +1,5 @@
 //! A tree on one machine: what it takes, what it prints, and that nothing remains.
 
-use std::time::Duration;
-
 use homestak_tests::document::{all, each, is_contiguous, keys, node, nodes};
 use homestak_tests::machine::Machine;
 use homestak_tests::manifest::Manifest;
@@ -353,6 +351,6 @@ fn a_watch_shows_what_changes() {
         ["destroyed", "not recorded"].iter().any(|word| shown.contains(word)).then_some(())
     });
     Process::of(watch.pid()).unwrap().signal(Signal::INT);
-    watch.finish(Duration::from_secs(10)).exits(130);
+    watch.finish(wait::PATIENCE).exits(130);
     stage.strike();
 }

@@ -20,6 +20,9 @@ use crate::documents::{RunDocument, StatusDocument};
 use crate::settings::SiteChoice;
 use crate::store::{RunState, SealKey, Store};
 
+/// The limit of everything that is waited for: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const TIERED: &str = "{schema_version: 2, name: m, nodes: [
     {name: root, type: pve, image: pve-9, vmid: 10001}, {name: edge, type: vm, image: debian-12, parent: root}]}";
 
@@ -95,7 +98,7 @@ impl World {
             }
             panic!("following ended without a document: {:?}", following.await);
         };
-        timeout(Duration::from_secs(20), end).await.expect("the run comes to an end")
+        timeout(PATIENCE, end).await.expect("the run comes to an end")
     }
 
     async fn status(&self) -> Vec<(String, String)> {
@@ -250,7 +253,7 @@ async fn a_cancelled_run_says_so_and_a_destroy_is_not_cancelled_half_way() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), until).await.expect("the core is told");
+    timeout(PATIENCE, until).await.expect("the core is told");
     world.core.settle(&world.tree("m"), Script::Works);
     let document = world.end(run).await;
     assert_eq!(document.error.as_ref().unwrap().code, "E712");
@@ -274,7 +277,7 @@ async fn a_run_that_takes_too_long_is_cancelled_and_says_so() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), until).await.expect("the core is told");
+    timeout(PATIENCE, until).await.expect("the core is told");
     world.core.settle(&world.tree("m"), Script::Works);
     assert_eq!(world.end(run).await.error.unwrap().code, "E710");
 }
