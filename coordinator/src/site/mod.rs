@@ -6,6 +6,7 @@
 
 mod model;
 mod resolve;
+pub mod secrets;
 
 use std::collections::BTreeMap;
 

@@ -62,10 +62,30 @@ codes! {
     UnknownSpec = "E631", "The site has no spec of that name.";
     UnknownPosture = "E632", "The site has no posture of that name.";
     UnknownSshKey = "E633", "The site has no SSH key of that name.";
+    SecretsUnreadable = "E660", "The secrets file cannot be opened.";
+    SigningKeyInvalid = "E661", "A signing key that is not 64 hexadecimal digits.";
+    PrivateKey = "E662", "A private key where a public one belongs.";
+    NoKeyFits = "E663", "The secrets are encrypted and no age identity at hand opens them.";
+    SopsMalformed = "E664", "The file's `sops` section, or a value of it, is not in SOPS's form.";
+    SopsUnsupported = "E665", "The file uses a part of SOPS that is not read here.";
+    SopsTampered = "E666", "An encrypted value was changed, moved or cut since it was encrypted.";
+    SopsMac = "E667", "The values of the file do not add up to its message authentication code.";
+    AgeMalformed = "E668", "The file, or the data key in it, is not in age's form.";
+    RuleInvalid = "E670", "A creation rule of `.sops.yaml` that cannot be followed.";
+    RecipientInvalid = "E671", "An age recipient that is none.";
     More = "E699", "There are more problems than are shown.";
     PullOnPve = "W610", "A node of type `pve` asks for `mode: pull`: PVE hosts are always configured by push.";
     UnusualVmid = "W611", "A vmid that does not have the five digits that homestak's own have.";
     FlatWithParents = "W612", "The manifest says `pattern: flat`, yet nodes of it have parents.";
+    SecretsOpen = "W660", "Others can read the plain secrets file.";
+    SecretsStale = "W661", "The plain secrets file is older than the encrypted one beside it.";
+    SecretsUnknown = "W662", "A section or key of the secrets file that nothing reads.";
+    SecretEmpty = "W663", "A name in the secrets file that has no value.";
+    OddPublicKey = "W664", "An SSH key that does not look like a public key.";
+    IdentitiesOpen = "W665", "Others can read the file of age identities.";
+    SecretsIgnored = "W666", "A secrets file that is not read because another one comes first.";
+    IdentityInvalid = "W668", "A line or file of age identities that is not read.";
+    NotAHash = "W667", "A root password that is not the hash of one.";
 }
 
 impl From<Code> for &'static str {
