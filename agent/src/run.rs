@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use homestak_node::crash::Plan;
 use homestak_node::folder::gone;
+use homestak_node::https::{self, OwnProgram, Relay};
 use homestak_node::journal::file::FileJournal;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::link::{HubEvent, MAILBOX};
 use homestak_node::runtime::{self, BootParts, BootSource};
+use homestak_node::source::SpecSource;
+use homestak_node::tls;
 use homestak_node::transport::addresses::Addresses;
 use homestak_node::transport::hub::{Hub, HubOptions};
 use homestak_node::transport::limits::Timing;
@@ -23,7 +26,6 @@ use homestak_node::transport::uplink::{Uplink, UplinkOptions};
 use homestak_node::trust::ca::Ca;
 use homestak_node::trust::clock::Clock;
 use homestak_node::trust::identity::{Identity, Introduction};
-use homestak_node::{https, tls};
 use homestak_protocol::event::Phase;
 use homestak_protocol::path::NodePath;
 use tokio::sync::mpsc;
@@ -84,10 +86,13 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
 
     let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
     let hub = match &provider {
-        Some(_) => Some(hub(&settings, state.path(), clock, tests.links, &life).await?),
+        Some(_) => Some(hub(&settings, state.path(), clock, tests.links).await?),
         None => None,
     };
-    let (hub_events, boot) = hub.map_or_else(|| (None, no_children()), |(events, boot)| (Some(events), boot));
+    let (door, hub_events, boot) = match hub {
+        Some((door, events, boot)) => (Some(door), Some(events), boot),
+        None => (None, None, no_children()),
+    };
     let (uplink_told, uplink_events) = mpsc::channel(MAILBOX);
     let journal = FileJournal::new(state.path().join("journal"), place.clone(), uplink.identity().journal_key());
     let world = AgentWorld { state: state.path().to_owned(), provider: provider.clone(), inside, faults: tests.faults };
@@ -104,6 +109,9 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         let hint = "destroy this machine and apply its manifest again, if what is there cannot be put right";
         Failure::new(Exit::Failed, MACHINE, "what this agent remembers cannot be used", hint).because(error)
     })?;
+    if let Some(door) = door {
+        door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running())), &life)?;
+    }
     standing.settle(Place { path: place, handle, provider });
     life.tracker.spawn(uplink.run(uplink_told, life.ending.clone()));
     life.drained().await;
@@ -241,14 +249,35 @@ fn provider(
     }
 }
 
-/// Serves children: links over QUIC, and HTTPS on the same port number.
+/// Where children come in: links over QUIC, and HTTPS on the same port number.
+struct Door {
+    hub: Hub,
+    tcp: TcpListener,
+    certificate: Arc<tls::HttpsConfig>,
+}
+
+impl Door {
+    /// Lets them in. What they fetch, this source answers.
+    fn open(self, source: Arc<dyn SpecSource>, life: &Lifecycle) -> Result<(), Failure> {
+        let address = self.hub.address();
+        let about = || serde_json::Map::from_iter([("version".into(), SOFTWARE.into())]);
+        let routes = https::endpoint(https::health(about).merge(https::specs(Arc::clone(&source))));
+        https::serve(self.tcp, self.certificate, routes, &life.tracker, life.ending.clone())
+            .map_err(|error| Failure::machine("serving HTTPS", error))?;
+        self.hub.answer_with(source);
+        self.hub.run(&life.tracker, life.ending.clone());
+        tracing::info!(%address, "serving children");
+        Ok(())
+    }
+}
+
+/// Takes the port; nobody is heard yet.
 async fn hub(
     settings: &Settings,
     state: &Path,
     clock: Clock,
     links: Links,
-    life: &Lifecycle,
-) -> Result<(mpsc::Receiver<HubEvent>, BootSource), Failure> {
+) -> Result<(Door, mpsc::Receiver<HubEvent>, BootSource), Failure> {
     let failed = |error| Failure::machine("serving children", error);
     let (udp, tcp) = listen(settings, state).await?;
     let ca = Ca::load_or_create(&state.join("ca"), clock).map_err(|error| Failure::machine("making a CA", error))?;
@@ -264,13 +293,8 @@ async fn hub(
     let (bound, pin) = (hub.address(), hub.pin().to_string());
     let certificate =
         tls::https(&ca, &addresses.names(bound)).map_err(|error| Failure::machine("making a certificate", error))?;
-    let routes = https::endpoint(https::health(|| serde_json::Map::from_iter([("version".into(), SOFTWARE.into())])));
-    https::serve(tcp, certificate, routes, &life.tracker, life.ending.clone())
-        .map_err(|error| Failure::machine("serving HTTPS", error))?;
-    hub.run(&life.tracker, life.ending.clone());
-    tracing::info!(address = %bound, "serving children");
     let boot = move |child: &NodePath| BootParts { servers: addresses.all(child, bound), ca: pin.clone() };
-    Ok((events, Arc::new(boot)))
+    Ok((Door { hub, tcp, certificate }, events, Arc::new(boot)))
 }
 
 /// Listens where it was told to. A port that was picked is picked again next time, so that children find it.

@@ -6,13 +6,13 @@
 use std::fmt::Debug;
 
 use homestak_protocol::codec;
-use homestak_protocol::message::{Ack, EnrolReply, EnrolRequest, Greeting, Hello, Opening, Reply, Report, Request};
+use homestak_protocol::message::{Ack, EnrolReply, EnrolRequest, Fetched, Greeting, Hello, Opening, Reply, Report, Request};
 use homestak_protocol::order::{OpaqueOrder, Order};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How many kinds of message [`survives`] knows.
-pub const KINDS: u8 = 10;
+pub const KINDS: u8 = 11;
 
 /// Reads the bytes as the message of that number, and checks that what was accepted survives.
 pub fn survives(kind: u8, bytes: &[u8]) {
@@ -26,7 +26,8 @@ pub fn survives(kind: u8, bytes: &[u8]) {
         6 => same_again::<Ack>(bytes),
         7 => same_again::<Reply>(bytes),
         8 => order(bytes),
-        _ => request(bytes),
+        9 => request(bytes),
+        _ => same_again::<Fetched>(bytes),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod link;
 pub mod operator;
 pub mod process;
 pub mod runtime;
+pub mod source;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

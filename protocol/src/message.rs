@@ -116,6 +116,49 @@ pub enum Opening {
         /// PKCS#10 request by the same key, DER.
         csr: Vec<u8>,
     },
+    /// Something of the endpoint above, for a machine below the child or for the child itself; the answer is a
+    /// [`Fetched`] and, with most of them, as many bytes as it says.
+    Fetch(Fetch),
+}
+
+/// What a child fetches through its parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fetch {
+    /// The names of all specs.
+    Specs,
+    /// The resolved spec of whoever holds this token.
+    Spec {
+        /// The node, as the machine that asks calls itself.
+        identity: String,
+        /// The provisioning token that it has shown.
+        token: Secret,
+    },
+    /// The agent's program.
+    Program {
+        /// The machine's architecture, as `uname -m` says it.
+        arch: String,
+        /// The provisioning token that was shown.
+        token: Secret,
+    },
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fetched {
+    /// A JSON document of this many bytes follows.
+    Document {
+        /// Bytes.
+        length: u64,
+    },
+    /// A program follows.
+    Program {
+        /// Bytes.
+        length: u64,
+        /// SHA-256 of all of them.
+        sha256: [u8; 32],
+    },
+    /// No, and why. Nothing follows.
+    Refused(Fault),
 }
 
 /// What a child tells.

@@ -11,7 +11,11 @@ pub const ALPN_LINK: &[u8] = b"homestak/1";
 pub const ALPN_ENROL: &[u8] = b"homestak-enrol/1";
 
 /// The protocol numbers that this build speaks.
-pub const SUPPORTED: Range = Range { lowest: 1, highest: 1 };
+pub const SUPPORTED: Range = Range { lowest: 1, highest: 2 };
+
+/// The first protocol number whose parents understand [`crate::message::Opening::Fetch`]; an older one would take it for
+/// foul play and close the link.
+pub const FETCH: u16 = 2;
 
 /// An inclusive range of protocol numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use homestak_protocol::codec;
 use homestak_protocol::frame::MAX_FRAME_UNPROVEN;
-use homestak_protocol::message::{Ack, EnrolReply, EnrolRequest, Greeting, Hello, Opening, Reply, Report, Request};
+use homestak_protocol::message::{
+    Ack, EnrolReply, EnrolRequest, Fetched, Greeting, Hello, Opening, Reply, Report, Request,
+};
 use homestak_protocol::order::{OpaqueOrder, Order};
 use peak_alloc::PeakAlloc;
 
@@ -34,6 +36,7 @@ fn peak(bytes: &[u8]) -> usize {
         one::<Hello>(bytes),
         one::<Greeting>(bytes),
         one::<Opening>(bytes),
+        one::<Fetched>(bytes),
         one::<Report>(bytes),
         one::<Ack>(bytes),
         one::<Request>(bytes),

@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod chance;
 pub mod command;
 pub mod crash;
+pub mod curl;
 pub mod document;
 pub mod machine;
 pub mod manifest;

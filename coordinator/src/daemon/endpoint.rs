@@ -9,6 +9,7 @@ use std::time::Duration;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::link::{HubEvent, MAILBOX};
 use homestak_node::runtime::{BootParts, BootSource};
+use homestak_node::source::SpecSource;
 use homestak_node::transport::addresses::Addresses;
 use homestak_node::transport::hub::{Hub, HubOptions};
 use homestak_node::transport::pair::bind_pair;
@@ -73,16 +74,17 @@ impl Endpoint {
         taken.ok_or_else(|| internal_text("the hub has a listener already"))
     }
 
-    /// Begins to listen.
-    pub(super) fn serve(&self, life: &Lifecycle) -> Result<(), Refusal> {
+    /// Begins to listen; this source answers machines.
+    pub(super) fn serve(&self, source: Arc<dyn SpecSource>, life: &Lifecycle) -> Result<(), Refusal> {
         let taken = self.unserved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Unserved { hub, https }) = taken else { return Ok(()) };
         let certificate = tls::https(&self.ca, &self.addresses.names(self.bound))
             .map_err(|error| internal("a certificate cannot be made", &error))?;
         let about = || serde_json::Map::from_iter([("version".to_owned(), SOFTWARE.into())]);
-        let routes = https::endpoint(https::health(about));
+        let routes = https::endpoint(https::health(about).merge(https::specs(Arc::clone(&source))));
         https::serve(https, certificate, routes, &life.tracker, life.ending.clone())
             .map_err(|error| internal("HTTPS cannot be served", &error))?;
+        hub.answer_with(source);
         hub.run(&life.tracker, life.ending.clone());
         Ok(())
     }

@@ -15,7 +15,9 @@ mod folder;
 mod local;
 mod quiet;
 mod socket;
+mod specs;
 mod stdio;
+mod tokens;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -36,7 +38,9 @@ use tokio::sync::watch;
 pub use self::backup::restore;
 use self::endpoint::Endpoint;
 use self::folder::Folder;
+use self::specs::Specs;
 use self::stdio::Stdio;
+use self::tokens::{Tokens, VerificationKeys};
 use crate::api::{Exit, Refusal};
 use crate::client::Mode;
 use crate::lower::{LimitOverrides, random};
@@ -116,10 +120,12 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     };
     let core = runtime::start(options, &life).await.map_err(|error| internal("the core cannot start", &error))?;
     let (troubled, troubles) = watch::channel(Troubles::new());
+    let tokens = Arc::new(Tokens::new(VerificationKeys { current: key.clone(), previous: None }));
     let parts = Parts { store: store.clone(), core, site, key, limits, life: life.clone(), troubles: troubles.clone() };
     let engine = Engine::new(parts);
     engine.resume().await.map_err(|fault| refuse(&fault))?;
-    endpoint.serve(&life)?;
+    let sites = engine.clone();
+    endpoint.serve(Arc::new(Specs::new(Arc::new(move || sites.site()), tokens)), &life)?;
     let local = local::Local::supervise(&folder, &endpoint, engine.clone(), troubled, &life);
     let daemon = Daemon {
         settings: Arc::new(settings),

@@ -9,6 +9,7 @@ mod peers;
 pub mod record;
 mod relay;
 mod requests;
+mod specs;
 pub mod step;
 mod view;
 

@@ -4,7 +4,10 @@
 //! drains. What is served is an axum router; [`endpoint`] gives one the errors of `interfaces.md`, [`health`] is the first
 //! thing that everybody serves.
 
+mod program;
+mod relay;
 mod reply;
+mod specs;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +32,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::program::{ARCH, OwnProgram};
+pub use self::relay::Relay;
 pub use self::reply::{ErrorCode, error};
+pub use self::specs::specs;
 
 /// Connections at once. Each costs some 40 KiB; those beyond wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -68,7 +74,7 @@ pub fn serve(
 
 /// A router whose unknown paths and methods are answered as `interfaces.md` says.
 pub fn endpoint(routes: Router) -> Router {
-    let unknown = || async { error(ErrorCode::UnknownEndpoint, "there is nothing at this path") };
+    let unknown = || async { reply::unknown() };
     routes.fallback(unknown).method_not_allowed_fallback(unknown)
 }
 

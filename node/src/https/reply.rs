@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use homestak_protocol::fault::Code;
+use homestak_protocol::fault::{Code, Fault};
 use serde_json::json;
 
 /// The codes that the endpoint answers with: those of [`Code`] that have an HTTP status.
@@ -48,6 +48,22 @@ impl ErrorCode {
         }
     }
 
+    /// The code of an answer that tells a fault: everything that has no status of its own is internal.
+    pub const fn of(code: Code) -> Self {
+        match code {
+            Code::UnknownEndpoint => ErrorCode::UnknownEndpoint,
+            Code::NotFound => ErrorCode::NotFound,
+            Code::PostureNotFound => ErrorCode::PostureNotFound,
+            Code::KeyNotFound => ErrorCode::KeyNotFound,
+            Code::TokenMalformed => ErrorCode::TokenMalformed,
+            Code::TokenRefused => ErrorCode::TokenRefused,
+            Code::TokenSpent => ErrorCode::TokenSpent,
+            Code::SpecInvalid => ErrorCode::SpecInvalid,
+            Code::TooMany => ErrorCode::TooMany,
+            _ => ErrorCode::Internal,
+        }
+    }
+
     /// The status that goes with it.
     pub const fn status(self) -> StatusCode {
         match self {
@@ -60,6 +76,24 @@ impl ErrorCode {
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
+
+/// A fault as an answer. What is internal stays in the log.
+pub(super) fn refusal(fault: &Fault) -> Response {
+    let code = ErrorCode::of(fault.code);
+    match (code, fault.code) {
+        (ErrorCode::Internal, Code::Unreachable) => error(code, "nobody who could answer this can be reached just now"),
+        (ErrorCode::Internal, _) => {
+            tracing::error!(code = fault.code.as_str(), why = %fault.message, "a request could not be answered");
+            error(code, "this could not be answered; the log of the server says why")
+        }
+        _ => error(code, &fault.message),
+    }
+}
+
+/// The answer to what there is not.
+pub(super) fn unknown() -> Response {
+    error(ErrorCode::UnknownEndpoint, "there is nothing at this path")
 }
 
 /// An error as an answer.

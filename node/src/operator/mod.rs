@@ -23,7 +23,7 @@ use homestak_protocol::event::{Action, Change, Event, NodeChange, NodeView, Phas
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Vmid};
 use homestak_protocol::message::{Reply, Request};
-use homestak_protocol::order::{Directive, Millis, OrderError, Own, Recorded, Verb};
+use homestak_protocol::order::{Directive, Millis, OpaqueOrder, OrderError, Own, Recorded, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 
 use self::child::{Ask, Child, Op};
@@ -115,6 +115,11 @@ impl Operator {
     /// Whether a child of this place is on record here.
     pub(crate) fn has_child(&self, path: &NodePath) -> bool {
         self.children.contains_key(path)
+    }
+
+    /// The order of the machine at this place, unopened; none for a host.
+    pub(crate) fn order_of(&self, path: &NodePath) -> Option<&OpaqueOrder> {
+        self.asks.iter().find(|ask| ask.path == *path && ask.make.is_some()).map(|ask| &ask.order)
     }
 
     /// Whether nothing is left on record on this level.

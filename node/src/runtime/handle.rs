@@ -3,7 +3,7 @@
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::{Reply, Surveyed, Welcome};
-use homestak_protocol::order::Directive;
+use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -31,6 +31,10 @@ pub(super) enum Call {
     Agents(oneshot::Sender<Vec<Presence>>),
     /// How we stand.
     Status(oneshot::Sender<Status>),
+    /// What a child is to pull.
+    HeldSpec(String, Secret, oneshot::Sender<Result<Spec, Fault>>),
+    /// Whether a child of ours was given this token.
+    Gave(Secret, oneshot::Sender<bool>),
 }
 
 /// How a process stands.
@@ -120,6 +124,16 @@ impl Handle {
     /// How this process stands.
     pub async fn status(&self) -> Result<Status, Fault> {
         self.call(Call::Status).await
+    }
+
+    /// The spec that the child with this token is to pull; see [`crate::core::Core::held_spec`].
+    pub async fn held_spec(&self, identity: String, token: Secret) -> Result<Spec, Fault> {
+        self.call(|answer| Call::HeldSpec(identity, token, answer)).await?
+    }
+
+    /// Whether the machine of a child was given this token, and may still show it.
+    pub async fn gave(&self, token: Secret) -> Result<bool, Fault> {
+        self.call(|answer| Call::Gave(token, answer)).await
     }
 
     /// What happens from here on. A listener that lags is told so, and should take a snapshot.

@@ -327,6 +327,13 @@ impl Shell {
             Call::Tree(tree, answer) => drop(answer.send(self.core.tree(&tree))),
             Call::Trees(answer) => drop(answer.send(self.core.trees())),
             Call::Agents(answer) => drop(answer.send(self.core.agents())),
+            Call::HeldSpec(identity, token, answer) => {
+                drop(answer.send(self.core.held_spec(&identity, token.expose())));
+            }
+            Call::Gave(token, answer) => {
+                let holder = self.core.holder(token.expose());
+                let _ = answer.send(holder.is_some_and(|peer| !peer.revoked));
+            }
             Call::Status(answer) => {
                 let status = Status {
                     place: self.place.clone(),

@@ -23,6 +23,9 @@ use crate::trust::clock::Clock;
 use crate::trust::identity::{Enrolled, Identity};
 use crate::trust::pin::CaPin;
 
+/// How an HTTPS endpoint shows itself, ready to serve with.
+pub type HttpsConfig = ServerConfig;
+
 /// What HTTP/1.1 is called in a handshake.
 const ALPN_HTTP: &[u8] = b"http/1.1";
 

@@ -23,8 +23,9 @@ pub const PROVE_ADDRESS_FROM: usize = MAX_UNPROVEN / 4;
 /// Streams that a parent may have open towards a child: one for each request. The hub queues what goes beyond.
 pub const MAX_STREAMS_DOWN: u32 = 64;
 
-/// Streams that a child may have open towards its parent: Hello, reports, one renewal, and one in reserve.
-pub const MAX_STREAMS_UP: u32 = 4;
+/// Streams that a child may have open towards its parent: Hello, reports, one renewal, one in reserve, and what its
+/// endpoint fetches. Those who ask for more than that at once wait for one another, a round trip each.
+pub const MAX_STREAMS_UP: u32 = 4 + 28;
 
 /// Requests to one child that have no answer yet. The core has a few for each tree; past this it is told that the link is
 /// full.

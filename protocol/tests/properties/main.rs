@@ -6,7 +6,9 @@ mod words;
 
 use homestak_protocol::codec;
 use homestak_protocol::frame::{self, HEADER, MAX_FRAME, MAX_FRAME_UNPROVEN};
-use homestak_protocol::message::{Ack, EnrolReply, EnrolRequest, Greeting, Hello, Opening, Reply, Report, Request};
+use homestak_protocol::message::{
+    Ack, EnrolReply, EnrolRequest, Fetched, Greeting, Hello, Opening, Reply, Report, Request,
+};
 use homestak_protocol::name::{HostName, MAX_NAME, ManifestName, NodeName, SiteName};
 use homestak_protocol::order::{OpaqueOrder, Order};
 use homestak_protocol::path::{MAX_DEPTH, NodePath};
@@ -27,6 +29,7 @@ fn read_as_everything(bytes: &[u8]) {
     same_again::<Hello>(bytes);
     same_again::<Greeting>(bytes);
     same_again::<Opening>(bytes);
+    same_again::<Fetched>(bytes);
     same_again::<Report>(bytes);
     same_again::<Ack>(bytes);
     same_again::<Request>(bytes);

@@ -69,6 +69,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         travels(hello()),
         travels(greeting()),
         travels(opening()),
+        travels(fetched()),
         travels(report()),
         travels(any::<u64>().prop_map(|upto| Ack { upto: Position(upto) })),
         travels(request()),
@@ -121,7 +122,27 @@ fn greeting() -> impl Strategy<Value = Greeting> {
 }
 
 fn opening() -> impl Strategy<Value = Opening> {
-    prop_oneof![Just(Opening::Reports), bytes().prop_map(|csr| Opening::Renew { csr })]
+    prop_oneof![
+        Just(Opening::Reports),
+        bytes().prop_map(|csr| Opening::Renew { csr }),
+        fetch().prop_map(Opening::Fetch)
+    ]
+}
+
+fn fetch() -> impl Strategy<Value = Fetch> {
+    prop_oneof![
+        Just(Fetch::Specs),
+        (text(), secret()).prop_map(|(identity, token)| Fetch::Spec { identity, token }),
+        (text(), secret()).prop_map(|(arch, token)| Fetch::Program { arch, token }),
+    ]
+}
+
+fn fetched() -> impl Strategy<Value = Fetched> {
+    prop_oneof![
+        any::<u64>().prop_map(|length| Fetched::Document { length }),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(length, sha256)| Fetched::Program { length, sha256 }),
+        fault().prop_map(Fetched::Refused),
+    ]
 }
 
 fn report() -> impl Strategy<Value = Report> {

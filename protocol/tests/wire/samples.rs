@@ -87,6 +87,20 @@ fn link(folder: &mut Folder) {
     each!(folder, Opening {
         Opening::Reports => "opening_reports", Opening::Reports;
         Opening::Renew { .. } => "opening_renew", Opening::Renew { csr: vec![0x30, 0x82, 0x07, 0x08] };
+        Opening::Fetch(_) => "opening_fetch", Opening::Fetch(Fetch::Specs);
+    });
+    each!(folder, Fetch {
+        Fetch::Specs => "fetch_specs", Fetch::Specs;
+        Fetch::Spec { .. } => "fetch_spec", Fetch::Spec { identity: "edge".into(), token: Secret::new("a.b".into()) };
+        Fetch::Program { .. } => "fetch_program", Fetch::Program {
+            arch: "x86_64".into(),
+            token: Secret::new("a.b".into()),
+        };
+    });
+    each!(folder, Fetched {
+        Fetched::Document { .. } => "fetched_document", Fetched::Document { length: 1_840 };
+        Fetched::Program { .. } => "fetched_program", Fetched::Program { length: 9_000_000, sha256: [7; 32] };
+        Fetched::Refused(_) => "fetched_refused", Fetched::Refused(fault());
     });
     folder.message("ack", &Ack { upto: Position(1_000_000) });
 }

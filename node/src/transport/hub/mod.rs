@@ -6,6 +6,7 @@
 
 mod accept;
 mod enrol;
+mod fetch;
 mod link;
 mod requests;
 mod streams;
@@ -13,8 +14,8 @@ mod unproven;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use homestak_protocol::fault::{Code, Fault};
@@ -31,6 +32,7 @@ use super::addresses::Addresses;
 use super::limits::Timing;
 use super::quic;
 use crate::link::{Grant, HubEvent, LinkId};
+use crate::source::SpecSource;
 use crate::tls;
 use crate::trust::TrustError;
 use crate::trust::ca::{CHILD_LIFETIME, Ca, Request};
@@ -71,14 +73,12 @@ pub enum HubError {
 }
 
 /// A hub.
-#[derive(Debug)]
 pub struct Hub {
     endpoint: Endpoint,
     shared: Arc<Shared>,
 }
 
 /// What all tasks of a hub have in common.
-#[derive(Debug)]
 struct Shared {
     ca: Arc<Ca>,
     events: mpsc::Sender<HubEvent>,
@@ -89,6 +89,8 @@ struct Shared {
     timing: Timing,
     unproven: Unproven,
     last_link: AtomicU64,
+    /// Answers what children fetch; unset where nobody does.
+    source: OnceLock<Arc<dyn SpecSource>>,
 }
 
 impl Hub {
@@ -99,7 +101,8 @@ impl Hub {
         let tls = tls::hub(&ca, &addresses.names(bound))?;
         let endpoint = quic::listener(socket, quic::server(tls, &timing)?, &ca.reset_key())?;
         let (unproven, last_link) = (Unproven::default(), AtomicU64::new(0));
-        let shared = Shared { ca, events, software, addresses, bound, lifetime, timing, unproven, last_link };
+        let source = OnceLock::new();
+        let shared = Shared { ca, events, software, addresses, bound, lifetime, timing, unproven, last_link, source };
         Ok(Self { endpoint, shared: Arc::new(shared) })
     }
 
@@ -116,6 +119,11 @@ impl Hub {
     /// Where a machine that is about to be made can reach it: its `HOMESTAK_SERVER`, as `host:port` each.
     pub fn servers_for(&self, child: &NodePath) -> Vec<String> {
         self.shared.addresses.all(child, self.shared.bound)
+    }
+
+    /// Lets this source answer what children fetch. The first one that is given stays.
+    pub fn answer_with(&self, source: Arc<dyn SpecSource>) {
+        let _ = self.shared.source.set(source);
     }
 
     /// Serves children until it is cancelled; then tells each of them, within [`Timing::farewell`].

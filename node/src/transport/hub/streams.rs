@@ -1,4 +1,4 @@
-//! The streams that a joined child opens: its reports, and renewals of its certificate.
+//! The streams that a joined child opens: its reports, renewals of its certificate, and what it fetches ([`fetch`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::enrol::renewal;
+use super::fetch;
 use crate::link::{HubEvent, LinkId};
 use crate::transport::wire::{self, WireError};
 use crate::trust::ca::Request;
@@ -52,6 +53,10 @@ pub(super) async fn opening(child: Arc<Child>, mut send: SendStream, mut receive
             Step::Reports(send, receive)
         }
         Ok(Ok(Opening::Renew { csr })) => renew(&child, &csr, &mut send).await,
+        Ok(Ok(Opening::Fetch(what))) => {
+            fetch::answer(&child, what, send).await;
+            Step::Nothing
+        }
         Ok(Err(error)) => foul("a stream's opening", &error),
         Err(_) => Step::Foul("a stream's opening did not come in time".into()),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use homestak_protocol::frame::{MAX_FRAME, MAX_FRAME_UNPROVEN};
 use homestak_protocol::message::{Ack, EnrolReply, Greeting, Hello, Issued, Opening, Report, Request, Welcome};
 use homestak_protocol::order::ORDER_VERSION;
-use homestak_protocol::version::SUPPORTED;
+use homestak_protocol::version::{FETCH, SUPPORTED};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -58,6 +58,9 @@ impl Uplink {
             software: welcome.software.clone(),
             protocol: welcome.protocol,
         });
+        if welcome.protocol >= FETCH {
+            self.current.send_replace(Some(connection.clone()));
+        }
         let (reports, queue) = mpsc::channel(REPORTS);
         let mut tasks = JoinSet::new();
         tasks.spawn(report(connection.clone(), queue, events.clone()));
@@ -67,6 +70,7 @@ impl Uplink {
             close(&connection, LEAVING, "the agent is shutting down");
             "the core is gone".to_owned()
         };
+        self.current.send_replace(None);
         tasks.shutdown().await;
         // A core that is gone needs no telling.
         let _ = events.send(UplinkEvent::Down { reason: reason.clone() }).await;

@@ -7,10 +7,13 @@
 mod backoff;
 mod dial;
 mod enrol;
+mod fetch;
 mod link;
 pub mod status;
 
 use std::net::IpAddr;
+
+use quinn::Connection;
 
 use homestak_protocol::fault::{Code, Fault};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
 use self::dial::Dialler;
+pub use self::fetch::Fetcher;
 use self::status::{UplinkPhase, UplinkStatus};
 use super::limits::Timing;
 use crate::link::UplinkEvent;
@@ -138,6 +142,8 @@ pub struct Uplink {
     clock: Clock,
     dialler: Dialler,
     status: watch::Sender<UplinkStatus>,
+    /// The link, while it can be asked over.
+    current: watch::Sender<Option<Connection>>,
     next: Next,
 }
 
@@ -151,7 +157,8 @@ impl Uplink {
         };
         let dialler = Dialler::new(options.bind, options.timing.clone());
         let status = watch::Sender::new(UplinkStatus::new(clock.now_ms()));
-        Self { options, identity, clock, dialler, status, next }
+        let current = watch::Sender::new(None);
+        Self { options, identity, clock, dialler, status, current, next }
     }
 
     /// Who we are.
@@ -162,6 +169,11 @@ impl Uplink {
     /// How it stands, now and later.
     pub fn status(&self) -> watch::Receiver<UplinkStatus> {
         self.status.subscribe()
+    }
+
+    /// Asks the parent's endpoint, over whatever link there is.
+    pub fn fetcher(&self) -> Fetcher {
+        Fetcher::new(self.current.subscribe())
     }
 
     /// Makes sure that we are enrolled, in one attempt.

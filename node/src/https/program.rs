@@ -1,0 +1,110 @@
+//! A program as an endpoint gives it away: a file whose digest is known, for machines of one architecture.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use homestak_protocol::fault::{Code, Fault};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use crate::source::{Found, MAX_PROGRAM, Program};
+
+/// Bytes that are read at once for the digest.
+const PIECE: usize = 256 * 1024;
+
+/// The architecture that this program was built for, as `uname -m` says it.
+pub const ARCH: &str = std::env::consts::ARCH;
+
+/// A program file.
+#[derive(Debug)]
+pub struct OwnProgram {
+    arch: String,
+    path: PathBuf,
+    known: OnceCell<Arc<Known>>,
+}
+
+/// The file that was read: it stays the same when another takes its place at the path.
+#[derive(Debug)]
+struct Known {
+    file: File,
+    length: u64,
+    sha256: [u8; 32],
+}
+
+impl OwnProgram {
+    /// The program that runs, whatever lies at its path by now.
+    pub fn running() -> Self {
+        Self::at(Path::new("/proc/self/exe"), ARCH)
+    }
+
+    /// The program at a path, for this architecture. It is read when it is first asked for.
+    pub fn at(path: &Path, arch: &str) -> Self {
+        Self { arch: arch.to_owned(), path: path.to_owned(), known: OnceCell::new() }
+    }
+
+    /// Whether machines of this architecture can run it.
+    pub fn fits(&self, arch: &str) -> bool {
+        self.arch == arch
+    }
+
+    /// Opens it for one reader.
+    pub async fn open(&self) -> Result<Found, Fault> {
+        let known = self.known.get_or_try_init(|| self.know()).await?;
+        let bytes = Box::new(Reader { known: Arc::clone(known), at: 0 });
+        Ok(Found::Program(Program { length: known.length, sha256: known.sha256, bytes }))
+    }
+
+    async fn know(&self) -> Result<Arc<Known>, Fault> {
+        let path = self.path.clone();
+        let unreadable =
+            |why: String| Fault::new(Code::Internal, format!("{} cannot be read: {why}", self.path.display()));
+        match spawn_blocking(move || Known::read(&path)).await {
+            Ok(Ok(known)) => Ok(Arc::new(known)),
+            Ok(Err(error)) => Err(unreadable(error.to_string())),
+            Err(error) => Err(unreadable(error.to_string())),
+        }
+    }
+}
+
+impl Known {
+    fn read(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; PIECE];
+        let mut length: u64 = 0;
+        loop {
+            let read = file.read_at(&mut buffer, length)?;
+            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
+            digest.update(part);
+            length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            if length > MAX_PROGRAM {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        Ok(Self { file, length, sha256: digest.finalize().into() })
+    }
+}
+
+/// One reader's place. The file was read for its digest, so the system has it in memory, and reading waits for no disk.
+struct Reader {
+    known: Arc<Known>,
+    at: u64,
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = usize::try_from(self.known.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let room = left.min(buffer.remaining());
+        let read = self.known.file.read_at(buffer.initialize_unfilled_to(room), self.at)?;
+        buffer.advance(read);
+        self.at = self.at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,115 @@
+//! What machines fetch: `/specs`, `/spec/{identity}` and `/agent/{arch}`. What is asked and shown is read here; whether it
+//! is answered, and with what, the [`SpecSource`] says.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{BoxError, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::message::Fetch;
+use homestak_protocol::secret::Secret;
+use tokio_util::io::ReaderStream;
+
+use super::reply::{refusal, unknown};
+use super::{ErrorCode, PeerAddress, error};
+use crate::source::{Asker, Found, Program, SpecSource};
+
+/// The digest of a program, as RFC 9530 and its predecessor RFC 3230 write it, and as `sha256sum` does.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const DIGEST: HeaderName = HeaderName::from_static("digest");
+const SHA256: HeaderName = HeaderName::from_static("x-checksum-sha256");
+
+/// Bytes of a program that are read at once.
+const PIECE: usize = 64 * 1024;
+
+type Source = Arc<dyn SpecSource>;
+type Segment = Result<Path<String>, PathRejection>;
+
+/// The routes of a source.
+pub fn specs(source: Source) -> Router {
+    Router::new()
+        .route("/specs", get(names))
+        .route("/spec/{identity}", get(spec))
+        .route("/agent/{arch}", get(agent))
+        .with_state(source)
+}
+
+async fn names(State(source): State<Source>, Extension(peer): Extension<PeerAddress>) -> Response {
+    answer(&source, peer, Fetch::Specs).await
+}
+
+async fn spec(
+    State(source): State<Source>,
+    Extension(peer): Extension<PeerAddress>,
+    identity: Segment,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Path(identity)) = identity else { return unknown() };
+    let Some(token) = bearer(&headers) else { return no_token() };
+    answer(&source, peer, Fetch::Spec { identity, token }).await
+}
+
+async fn agent(
+    State(source): State<Source>,
+    Extension(peer): Extension<PeerAddress>,
+    arch: Segment,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Path(arch)) = arch else { return unknown() };
+    let Some(token) = bearer(&headers) else { return no_token() };
+    answer(&source, peer, Fetch::Program { arch, token }).await
+}
+
+fn no_token() -> Response {
+    error(ErrorCode::TokenMalformed, "a provisioning token is required, as `Authorization: Bearer TOKEN`")
+}
+
+async fn answer(source: &Source, peer: PeerAddress, what: Fetch) -> Response {
+    match source.fetch(Asker::Stranger(peer.0.ip().to_canonical()), what).await {
+        Ok(Found::Document(bytes)) => {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                // It may hold secrets, and is another one when the site has changed.
+                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (headers, bytes).into_response()
+        }
+        Ok(Found::Program(program)) => download(program).unwrap_or_else(|error| {
+            refusal(&Fault::new(Code::Internal, format!("a program's headers cannot be written: {error}")))
+        }),
+        Err(fault) => refusal(&fault),
+    }
+}
+
+fn download(program: Program) -> Result<Response, BoxError> {
+    let Program { length, sha256, bytes } = program;
+    let hex = sha256.iter().fold(String::with_capacity(64), |hex, byte| format!("{hex}{byte:02x}"));
+    let base64 = STANDARD.encode(sha256);
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (CONTENT_LENGTH, HeaderValue::from(length)),
+        (ETAG, HeaderValue::from_str(&format!("\"{hex}\""))?),
+        (CONTENT_DIGEST, HeaderValue::from_str(&format!("sha-256=:{base64}:"))?),
+        (DIGEST, HeaderValue::from_str(&format!("sha-256={base64}"))?),
+        (SHA256, HeaderValue::from_str(&hex)?),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::with_capacity(bytes, PIECE))).into_response())
+}
+
+/// The token of the one `Authorization: Bearer …` that there is. The scheme is matched without regard to case (RFC 9110,
+/// 11.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let only = given.next().filter(|_| given.next().is_none())?;
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::new(token.to_owned()))
+}

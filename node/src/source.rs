@@ -1,0 +1,74 @@
+//! Where the answers of an endpoint come from, whoever asks: a machine over HTTPS ([`crate::https`]), or a child over its
+//! link on behalf of a machine below it ([`crate::transport`]).
+//!
+//! The coordinator's source knows the site ([`SpecSource`] is implemented there); an agent's is [`crate::https::Relay`],
+//! which asks its own parent. Errors are [`Fault`]s with the codes of `interfaces.md`; [`Code::Unreachable`] says that
+//! nobody who could know has answered.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use axum::body::Bytes;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::message::Fetch;
+use homestak_protocol::path::NodePath;
+use tokio::io::AsyncRead;
+
+/// The largest document that is carried. A spec with a hundred users has some 30 KiB.
+pub const MAX_DOCUMENT: u64 = 1024 * 1024;
+
+/// The largest program that is carried: some ten times what an agent has today.
+pub const MAX_PROGRAM: u64 = 128 * 1024 * 1024;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody over HTTPS, known by nothing but what is shown.
+    Stranger(IpAddr),
+    /// A machine over HTTPS that has shown the certificate of this place.
+    Machine(NodePath),
+    /// The child at this place, over its link, for itself or for somebody below it.
+    Child(NodePath),
+}
+
+/// What was asked for.
+pub enum Found {
+    /// A JSON document.
+    Document(Bytes),
+    /// The agent's program.
+    Program(Program),
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Document(bytes) => write!(f, "Document({} bytes)", bytes.len()),
+            Found::Program(program) => write!(f, "Program({} bytes)", program.length),
+        }
+    }
+}
+
+/// A program, read as it is sent.
+pub struct Program {
+    /// Its bytes.
+    pub length: u64,
+    /// SHA-256 of all of them.
+    pub sha256: [u8; 32],
+    /// The bytes themselves.
+    pub bytes: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// An answer on its way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Found, Fault>> + Send + 'a>>;
+
+/// Answers what an endpoint is asked.
+pub trait SpecSource: Send + Sync + 'static {
+    /// Answers, or says why not. Dropping the future gives the question up.
+    fn fetch(&self, asker: Asker, what: Fetch) -> Answering<'_>;
+}
+
+/// Nobody who could know has answered.
+pub fn nobody_answers() -> Fault {
+    Fault::new(Code::Unreachable, "nobody who could answer this can be reached just now; try again")
+}
