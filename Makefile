@@ -16,7 +16,8 @@ DEMO := $(TARGET)/demo
 COORD := HOMESTAK_STATE_DIR=$(DEMO) $(TARGET)/debug/homestak-coord
 
 # The demo is the same for everybody, whatever the shell that it is started from is set up for.
-unexport HOMESTAK_SITE_CONFIG HOMESTAK_STATE_DIR HOMESTAK_PORT HOMESTAK_SERVER HOMESTAK_TOKEN HOMESTAK_CA HOMESTAK_LOCAL_FAULTS HOMESTAK_CRASH_AT
+export HOMESTAK_SITE_CONFIG := demo
+unexport HOMESTAK_STATE_DIR HOMESTAK_PORT HOMESTAK_SERVER HOMESTAK_TOKEN HOMESTAK_CA HOMESTAK_LOCAL_FAULTS HOMESTAK_CRASH_AT
 
 .PHONY: demo
 demo: build ## Builds a tree of two levels on this machine and shows it

@@ -230,9 +230,10 @@ fn unplaced(file: &str, error: &ErrorDocument) -> DiagnosticDocument {
 mod tests {
     use super::*;
     use crate::settings::SiteChoice;
+    use crate::site::secrets::Keys;
 
     fn site() -> Site {
-        Site::open(&SiteChoice::Demo).unwrap()
+        Site::open(&SiteChoice::Demo, &Keys::default()).unwrap()
     }
 
     fn text(file: &str, text: &str) -> ManifestSource {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use homestak_protocol::fault::{Code, Fault};
 
 use crate::api::{Exit, Refusal};
+use crate::site::discover::discover;
 
 /// The state folder of root.
 const SYSTEM_STATE: &str = "/var/lib/homestak";
@@ -15,8 +16,11 @@ const SYSTEM_STATE: &str = "/var/lib/homestak";
 /// The port where none is chosen (TCP for HTTPS, UDP for QUIC).
 pub const DEFAULT_PORT: u16 = 44_443;
 
-/// How this site is called in greetings and documents.
+/// How the built-in site is called in greetings and documents, and by `--site`.
 const DEMO: &str = "demo";
+
+/// The variable that names the site.
+const SITE: &str = "HOMESTAK_SITE_CONFIG";
 
 /// Where the operator's configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,14 @@ impl SiteChoice {
         match self {
             SiteChoice::Demo => DEMO.into(),
             SiteChoice::Folder(path) => path.display().to_string(),
+        }
+    }
+
+    /// As `--site` takes it.
+    pub fn flag(&self) -> OsString {
+        match self {
+            SiteChoice::Demo => DEMO.into(),
+            SiteChoice::Folder(path) => path.clone().into(),
         }
     }
 }
@@ -87,9 +99,13 @@ impl Settings {
                 Refusal::new(Exit::Usage, &fault)
             })?),
         };
-        let site = match site.or_else(|| set("HOMESTAK_SITE_CONFIG").map(PathBuf::from)) {
-            None => SiteChoice::Demo,
-            Some(path) => SiteChoice::Folder(existing(&path)?),
+        let site = match (site, set(SITE).map(PathBuf::from)) {
+            (Some(path), _) => chosen_site(&path, &format!("the site folder {}", path.display()))?,
+            (None, Some(path)) => chosen_site(&path, &format!("{SITE}={}", path.display()))?,
+            (None, None) => {
+                let here = std::env::current_dir().ok();
+                here.and_then(|here| discover(&here)).map_or(SiteChoice::Demo, SiteChoice::Folder)
+            }
         };
         let state_dir = std::path::absolute(&state_dir).unwrap_or(state_dir);
         Ok(Self { state_dir, state_given, site, port, bind: None, log: None })
@@ -112,9 +128,8 @@ impl Settings {
         if self.state_given {
             flag("--state-dir", self.state_dir.clone().into());
         }
-        if let SiteChoice::Folder(path) = &self.site {
-            flag("--site", path.clone().into());
-        }
+        // Said in any case: the other process may stand elsewhere, and find another.
+        flag("--site", self.site.flag());
         if let Some(port) = self.port {
             flag("--port", port.to_string().into());
         }
@@ -128,18 +143,22 @@ impl Settings {
     }
 }
 
-fn existing(site: &Path) -> Result<PathBuf, Refusal> {
-    let refused = |source: std::io::Error| {
-        let fault =
-            Fault::new(Code::NotFound, format!("the site folder {} cannot be opened: {source}", site.display()))
-                .hint("--site or HOMESTAK_SITE_CONFIG names a folder; without them the built-in demo site is used");
+/// A site that somebody named: the word for the built-in one, or a folder that is there. There is no other to fall back on.
+fn chosen_site(path: &Path, named: &str) -> Result<SiteChoice, Refusal> {
+    if path == Path::new(DEMO) {
+        return Ok(SiteChoice::Demo);
+    }
+    let refused = |why: String| {
+        let fault = Fault::new(Code::NotFound, format!("{named} {why}")).hint(
+            "name a folder that is there, or `demo` for the built-in site; without either the usual places are tried",
+        );
         Refusal::new(Exit::Configuration, &fault)
     };
-    let path = site.canonicalize().map_err(refused)?;
-    if !path.is_dir() {
-        return Err(refused(std::io::ErrorKind::NotADirectory.into()));
-    }
-    Ok(path)
+    let found = path.canonicalize().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => refused("does not exist".into()),
+        _ => refused(format!("cannot be opened: {source}")),
+    })?;
+    if found.is_dir() { Ok(SiteChoice::Folder(found)) } else { Err(refused("is no folder".into())) }
 }
 
 #[cfg(test)]
@@ -162,6 +181,18 @@ mod tests {
     }
 
     #[test]
+    fn a_site_that_is_named_is_taken_or_refused_and_no_other_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let named = settle(Some("/f"), &[("HOMESTAK_SITE_CONFIG", path)]).unwrap();
+        assert_eq!(named.site, SiteChoice::Folder(folder.path().canonicalize().unwrap()));
+        let demo = settle(Some("/f"), &[("HOMESTAK_SITE_CONFIG", "demo")]).unwrap();
+        assert_eq!(demo.site, SiteChoice::Demo);
+        let nowhere = settle(Some("/f"), &[("HOMESTAK_SITE_CONFIG", "/nowhere/at/all")]).unwrap_err();
+        assert_eq!(nowhere.error.message, "HOMESTAK_SITE_CONFIG=/nowhere/at/all does not exist");
+    }
+
+    #[test]
     fn a_port_that_is_none_and_a_site_that_is_nowhere_are_refused() {
         assert_eq!(settle(Some("/f"), &[("HOMESTAK_PORT", "many")]).unwrap_err().exit, Exit::Usage);
         let nowhere = settle(Some("/f"), &[("HOMESTAK_SITE_CONFIG", "/nowhere/at/all")]).unwrap_err();
@@ -171,8 +202,9 @@ mod tests {
     #[test]
     fn another_process_is_given_only_what_was_chosen() {
         let mut settings = settle(None, &[("HOME", "/h")]).unwrap();
-        assert!(settings.flags().is_empty());
+        settings.site = SiteChoice::Demo;
+        assert_eq!(settings.flags(), ["--site", "demo"]);
         settings.port = Some(7);
-        assert_eq!(settings.flags(), ["--port", "7"]);
+        assert_eq!(settings.flags(), ["--site", "demo", "--port", "7"]);
     }
 }

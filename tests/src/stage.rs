@@ -56,6 +56,8 @@ impl Stage {
         fs::DirBuilder::new().mode(0o700).create(&folder).expect("a stage has a folder of its own");
         let mut env = BTreeMap::new();
         env.insert("PATH".into(), std::env::var_os("PATH").unwrap_or_default());
+        // Not a site that may lie beside a stage.
+        env.insert("HOMESTAK_SITE_CONFIG".into(), "demo".into());
         env.insert("LANG".into(), "C.UTF-8".into());
         env.insert("HOME".into(), folder.join("home").into());
         env.insert("HOMESTAK_STATE_DIR".into(), folder.join("state").into());

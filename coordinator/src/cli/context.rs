@@ -6,6 +6,7 @@ use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::client::Client;
 use homestak_coord::settings::Settings;
 use homestak_coord::site::Site;
+use homestak_coord::site::secrets::Keys;
 use homestak_node::telemetry::{self, Format, Verbosity};
 use homestak_protocol::fault::{Code, Fault};
 
@@ -63,7 +64,12 @@ impl Context {
 
     /// The site, for what needs no daemon.
     pub(super) fn site(&self) -> Result<Site, Refusal> {
-        Site::open(&self.settings.site).map_err(|fault| Refusal::new(Exit::Configuration, &fault))
+        Site::open(&self.settings.site, &self.keys()).map_err(|broken| broken.refusal())
+    }
+
+    /// The age identities of whoever gives the command.
+    pub(super) fn keys(&self) -> Keys {
+        Keys::of_user(|name| std::env::var_os(name)).0
     }
 
     /// Runs a command that waits for sockets.

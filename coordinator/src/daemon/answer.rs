@@ -34,6 +34,9 @@ async fn dispatch(
     sink: &mpsc::Sender<Answer>,
 ) -> Result<Option<(Exit, Document)>, Refusal> {
     let engine = &daemon.engine;
+    if asks_the_site(&request) {
+        daemon.look_again().await?;
+    }
     let document = match request {
         Request::Run(verb, request) => return run(daemon, verb, request, sink).await,
         Request::Attach { run } => {
@@ -84,7 +87,7 @@ async fn dispatch(
         Request::Adopt { host } => Document::Status(engine.adopt(&host).await?),
         Request::Backup { file } => Document::Backup(backup::write(daemon, file).await?),
         Request::Reload => {
-            daemon.reload().map_err(|fault| refuse(&fault))?;
+            daemon.reload().await?;
             Document::Empty
         }
         Request::StayUp => {
@@ -93,6 +96,15 @@ async fn dispatch(
         }
     };
     Ok(Some((Exit::Done, document)))
+}
+
+/// Whether a request is answered from the site. What only destroys or shows goes by the record, whatever the site is like.
+fn asks_the_site(request: &Request) -> bool {
+    match request {
+        Request::Run(verb, _) | Request::Plan(verb, _) => *verb != RunVerb::Destroy,
+        Request::Validate { .. } | Request::ManifestsList | Request::ManifestsShow { .. } => true,
+        _ => false,
+    }
 }
 
 async fn run(
@@ -145,7 +157,8 @@ async fn status(daemon: &Daemon) -> ServerDocument {
     let agents = daemon.engine.connected().await.map_err(&mut told).ok().map(|(agents, _)| agents);
     let healthy = problems.is_empty();
     problems.extend(daemon.troubles.borrow().values().map(|fault| fault.message.clone()));
-    problems.extend(daemon.site_problem.borrow().clone());
+    let broken = daemon.site_problem.borrow().as_ref().map(|broken| broken.message());
+    problems.extend(broken.map(|why| format!("the last good site stays in force: {why}")));
     let settings = &daemon.settings;
     ServerDocument {
         running: true,

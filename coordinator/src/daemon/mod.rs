@@ -46,7 +46,8 @@ use crate::client::Mode;
 use crate::lower::{LimitOverrides, random};
 use crate::runs::{Engine, Parts, Troubles, refuse};
 use crate::settings::Settings;
-use crate::site::Site;
+use crate::site::secrets::Keys;
+use crate::site::{self, Broken, Site};
 use crate::store::{SealKey, Store};
 
 /// How often it is looked whether the log has grown over its bound.
@@ -68,7 +69,7 @@ struct Daemon {
     /// What keeps the agent of `local` from coming up.
     troubles: watch::Receiver<Troubles>,
     /// Why the site that is in force is not the one on disk.
-    site_problem: watch::Sender<Option<String>>,
+    site_problem: watch::Sender<Option<Arc<Broken>>>,
     /// Whether the log goes to a file.
     logs_to_file: bool,
     /// Clients who wait for the end of this process, which is told by the end of their connection.
@@ -101,7 +102,11 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     life.heed_signals().map_err(|source| internal("signals cannot be listened for", &source))?;
     let limits = limits()?;
     let links = Links::from_environment().map_err(|why| usage(LINKS, &why))?;
-    let site = Arc::new(Site::open(&settings.site).map_err(|fault| refuse(&fault))?);
+    // A daemon whose site cannot be used comes up all the same: there may be trees on record to look after.
+    let (site, broken) = match Site::open(&settings.site, &Keys::default()) {
+        Ok(site) => (Arc::new(site), None),
+        Err(broken) => (Arc::new(Site::nothing(&settings.site)), Some(Arc::new(broken))),
+    };
     let folder = Folder::take(&settings.state_dir).await?;
     stdio.open_log(&settings, mode)?;
     let clock = Clock::system();
@@ -137,7 +142,7 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         on_demand: Arc::new(AtomicBool::new(mode == Mode::OnDemand)),
         clients: watch::Sender::new(0),
         troubles,
-        site_problem: watch::Sender::new(None),
+        site_problem: watch::Sender::new(broken),
         logs_to_file: stdio.logs_to_file(),
         held: Arc::default(),
     };
@@ -174,21 +179,32 @@ impl Running {
 }
 
 impl Daemon {
-    /// Looks at the site again; a bad one leaves the present one in force.
-    fn reload(&self) -> Result<(), Fault> {
-        match Site::open(&self.settings.site) {
+    /// Reads the site again; a bad one leaves the last good one in force for what runs.
+    async fn reload(&self) -> Result<(), Refusal> {
+        let choice = self.settings.site.clone();
+        let opened = tokio::task::spawn_blocking(move || Site::open(&choice, &Keys::default())).await;
+        match opened.map_err(|error| internal("the site was not read to its end", &error))? {
             Ok(site) => {
                 self.engine.set_site(Arc::new(site));
                 self.site_problem.send_replace(None);
                 tracing::info!("the site was read again");
                 Ok(())
             }
-            Err(fault) => {
-                tracing::warn!(%fault, "the site cannot be read again; the last good one stays in force");
-                self.site_problem.send_replace(Some(format!("the site cannot be read again: {}", fault.message)));
-                Err(fault)
+            Err(broken) => {
+                tracing::warn!(why = broken.message(), "the last good site stays in force");
+                let refusal = broken.refusal();
+                self.site_problem.send_replace(Some(Arc::new(broken)));
+                Err(refusal)
             }
         }
+    }
+
+    /// Sees to it that what is asked now is answered from the site as it is on disk now. Refused where that is a bad one.
+    async fn look_again(&self) -> Result<(), Refusal> {
+        let (site, choice) = (self.engine.site(), self.settings.site.clone());
+        let changed = tokio::task::spawn_blocking(move || site::has_changed(&site, &choice)).await;
+        let changed = changed.map_err(|error| internal("the site was not looked at to its end", &error))?;
+        if changed || self.site_problem.borrow().is_some() { self.reload().await } else { Ok(()) }
     }
 }
 
@@ -204,7 +220,7 @@ fn reload_on_hangup(daemon: &Daemon) -> Result<(), Refusal> {
                 hangup = hangups.recv() => if hangup.is_none() { return },
             }
             // Told in the log and in `server status`.
-            let _ = daemon.reload();
+            let _ = daemon.reload().await;
         }
     });
     Ok(())

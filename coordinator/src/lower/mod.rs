@@ -28,9 +28,6 @@ pub use self::orders::{Ordering, order};
 use crate::site::Site;
 use crate::store::PlannedNode;
 
-/// The size of a machine where neither the node nor the site says: that of the smallest thing that boots.
-const BARE_MACHINE: (u32, u64, u64) = (1, 1024, 8);
-
 /// A manifest with everything settled.
 #[derive(Debug)]
 pub struct Resolved {
@@ -77,7 +74,8 @@ pub fn resolve(site: &Site, manifest: &Manifest, host: &HostName) -> Result<Reso
             None => NodePath::host_root(host).child(&manifest.name, &member.node().name),
         };
         let path = path.map_err(|error| Fault::new(Code::SpecInvalid, error.to_string()))?;
-        nodes.push(node(site, &member, path, carrier, &mut defaults)?);
+        let on = carrier.and_then(|seat| nodes.get(seat)).map_or(host.as_str(), |node| node.name.as_str()).to_owned();
+        nodes.push(node(site, &member, path, (carrier, &on), &mut defaults)?);
     }
     Ok(Resolved { nodes, notes: defaults.iter().map(|(spec, nodes)| told(spec, nodes)).collect() })
 }
@@ -99,17 +97,15 @@ fn node(
     site: &Site,
     member: &Member<'_>,
     path: NodePath,
-    carrier: Option<usize>,
+    (carrier, host): (Option<usize>, &str),
     defaults: &mut Defaults,
 ) -> Result<ResolvedNode, Fault> {
     let node = member.node();
     let at = |fault: Fault| fault.at(&path);
-    let preset = site.preset(node.preset.as_ref());
-    if let (Some(name), None) = (&node.preset, preset) {
+    let Some(sized) = site.machine(node.preset.as_ref()) else {
+        let name = node.preset.as_ref().map(SiteName::as_str).unwrap_or_default();
         return Err(at(Fault::new(Code::NotFound, format!("the site has no preset {name}"))));
-    }
-    let (cores, memory_mib, preset_disk) =
-        preset.map_or(BARE_MACHINE, |preset| (preset.cores, preset.memory, preset.disk));
+    };
     let spec = node.spec.as_ref().or_else(|| {
         let spec = site.default_spec(node.kind)?;
         match defaults.iter_mut().find(|(taken, _)| taken == spec) {
@@ -119,6 +115,7 @@ fn node(
         Some(spec)
     });
     let resolved = spec.map(|spec| site.spec(spec, &node.name)).transpose().map_err(at)?;
+    let cloud_init = site.cloud_init(node.kind, node.preset.as_ref()).map_err(at)?;
     let spec_digest = resolved.as_ref().map(|spec| hex(&Sha256::digest(spec.document.as_bytes())));
     let pull = member.mode() == Mode::Pull;
     let configuration = match resolved {
@@ -126,19 +123,19 @@ fn node(
         Some(spec) if pull => Configuration::Pull(spec),
         Some(spec) => Configuration::Push(spec),
     };
-    let vmid = member.vmid().or_else(|| from_base(site.vmid_base()?, member.index()));
+    let vmid = member.vmid().or_else(|| from_base(site.vmid_base(host)?, member.index()));
     let machine = Machine {
         kind: node.kind,
         image: node.image.clone(),
-        cores,
-        memory_mib,
-        disk_gib: node.disk.map_or(preset_disk, |disk| disk.get().into()),
+        cores: sized.cores,
+        memory_mib: sized.memory_mib,
+        disk_gib: node.disk.map_or(sized.disk_gib, |disk| disk.get().into()),
         vmid,
-        bridge: site.bridge().map(str::to_owned),
+        bridge: sized.bridge,
     };
     let planned =
         PlannedNode { path, kind: node.kind, machine, spec: spec.cloned(), spec_digest, pull, orphaned: false };
-    Ok(ResolvedNode { name: node.name.clone(), planned, configuration, cloud_init: site.cloud_init(), carrier })
+    Ok(ResolvedNode { name: node.name.clone(), planned, configuration, cloud_init, carrier })
 }
 
 /// The id that a base gives to the node of this index.

@@ -15,10 +15,11 @@ use homestak_protocol::token::{self, SigningKey};
 
 use super::*;
 use crate::settings::SiteChoice;
+use crate::site::secrets::Keys;
 use crate::store::TreeRow;
 
 fn site() -> Site {
-    Site::open(&SiteChoice::Demo).unwrap()
+    Site::open(&SiteChoice::Demo, &Keys::default()).unwrap()
 }
 
 fn manifest(text: &str) -> Manifest {

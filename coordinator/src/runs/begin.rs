@@ -164,6 +164,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let (row, tree) = (row.clone(), self.tree_id(&row.host, &row.manifest));
         let work = move || {
             let settings = &ready.found.manifest.settings;
+            let own_key = shared.site().signing_key()?.cloned();
             let with = Ordering {
                 tree: &tree,
                 run: row.id,
@@ -171,7 +172,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
                 policy: policy(&row, Some(settings), &shared.limits),
                 limits: shared.limits,
                 timeout_buffer: settings.timeout_buffer,
-                key: &shared.key,
+                key: own_key.as_ref().unwrap_or(&shared.key),
                 now_s: clock::now_ms() / 1000,
                 chance: &shared.chance,
             };

@@ -52,7 +52,7 @@ pub struct Parts<R, C> {
     pub core: C,
     /// The site.
     pub site: Arc<Site>,
-    /// What tokens are signed with.
+    /// What tokens are signed with where the site has no key.
     pub key: SigningKey,
     /// Limits that were set by hand.
     pub limits: LimitOverrides,
@@ -85,6 +85,12 @@ struct Shared<R, C> {
 struct Live {
     give_up: signal::Sender<Option<GivenUp>>,
     over: signal::Receiver<bool>,
+}
+
+impl<R, C> Shared<R, C> {
+    fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl<R, C> Clone for Engine<R, C> {
@@ -131,7 +137,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
 
     /// The site as it is now.
     pub fn site(&self) -> Arc<Site> {
-        Arc::clone(&self.0.site.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.site()
     }
 
     /// Puts another site in its place; runs in progress keep what they were ordered with.

@@ -1,6 +1,6 @@
 //! Commands that are proposed to people, ready to be pasted.
 
-use homestak_coord::settings::{Settings, SiteChoice};
+use homestak_coord::settings::Settings;
 
 use super::style::width;
 
@@ -17,8 +17,8 @@ impl Commands {
         if state_flag {
             flags.extend(["--state-dir".to_owned(), settings.state_dir.display().to_string()]);
         }
-        if let (true, SiteChoice::Folder(path)) = (site_flag, &settings.site) {
-            flags.extend(["--site".to_owned(), path.display().to_string()]);
+        if site_flag {
+            flags.extend(["--site".to_owned(), settings.site.label()]);
         }
         Self { flags }
     }

@@ -1,71 +1,153 @@
-//! The operator's configuration: what presets, postures and specs there are, and what they come to for one node.
+//! The operator's configuration: what hosts, presets, postures and specs there are, and what they come to for one node.
 //!
-//! [`Site::open`] is the seam: today it knows the built-in demo site, whose files lie in `demo/` and are compiled in. Folders
-//! of an operator's own are read into the same [`Site`], so that whoever asks it never learns where a value came from.
-//! Nothing below this module reads YAML, and nothing above it sees more than finished values.
+//! [`Site::open`] reads a folder, or the built-in demo site, into a [`Site`] in which everything parses and every reference
+//! is there; or it tells everything that is wrong, in all files at once ([`Broken`]). Resolution (`resolve`, [`hosts`]) is
+//! pure. Nothing below this module reads YAML, and nothing above it sees more than finished values.
+//!
+//! - `files`: the folder as text. - `model`: what each kind of file says. - `read`: from the one to the other.
+//! - [`secrets`]: the file that is not for everybody. - [`mod@discover`]: where the folder is where nobody says.
 
+mod check;
+mod demo;
+pub mod discover;
+mod files;
+pub mod hosts;
 mod model;
+mod read;
 mod resolve;
 pub mod secrets;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use homestak_manifests::Known;
-use homestak_protocol::fault::{Code, Fault};
+use homestak_manifests::diagnostic::{Code, Diagnostic};
+use homestak_protocol::fault::{Code as FaultCode, Fault};
 use homestak_protocol::ids::Vmid;
-use homestak_protocol::name::SiteName;
+use homestak_protocol::name::{HostName, SiteName};
 use homestak_protocol::order::NodeKind;
-use serde::de::DeserializeOwned;
+use homestak_protocol::token::SigningKey;
 
-pub use self::model::Preset;
-use self::model::{Defaults, Posture, SiteFile, SpecFile};
+pub use self::check::{Checked, check};
+use self::files::Files;
+pub use self::files::Stamp;
+use self::model::{Defaults, Env, Host, Node, Posture, Preset, SpecFile};
+pub use self::resolve::{AnsibleVars, Machine, TofuVars, Wanted};
+use self::secrets::{Keys, Opened, Secrets};
+use crate::api::{Exit, Refusal};
+use crate::documents::ErrorDocument;
+use crate::manifest;
 use crate::settings::SiteChoice;
 
 /// The preset of a node that names none.
 const DEFAULT_PRESET: &str = "vm-small";
 
-macro_rules! files {
-    ($kind:literal: $($name:literal),*) => {
-        &[$(($name, include_str!(concat!("demo/", $kind, "/", $name, ".yaml"))),)*]
-    };
-}
-
-const DEMO_SITE: &str = include_str!("demo/site.yaml");
-const DEMO_PRESETS: &[(&str, &str)] = files!("presets": "vm-xsmall", "vm-small", "vm-medium", "vm-large", "vm-xlarge");
-const DEMO_POSTURES: &[(&str, &str)] = files!("postures": "dev", "local", "stage", "prod");
-const DEMO_SPECS: &[(&str, &str)] = files!("specs": "base", "pve");
+/// The automation user where the site names none.
+const DEFAULT_USER: &str = "homestak";
 
 /// A site, read and checked.
 #[derive(Debug)]
 pub struct Site {
     label: String,
+    folder: bool,
+    content: Content,
+    stamp: Stamp,
+}
+
+/// What its files say.
+#[derive(Debug)]
+struct Content {
     defaults: Defaults,
+    hosts: BTreeMap<HostName, Host>,
+    nodes: BTreeMap<HostName, Node>,
     presets: BTreeMap<SiteName, Preset>,
     postures: BTreeMap<SiteName, Posture>,
     specs: BTreeMap<SiteName, SpecFile>,
+    envs: BTreeMap<SiteName, Env>,
+    /// By the file's name, up to its ending. Read when they are asked for: a bad one is the problem of those who name it.
+    manifests: BTreeMap<String, ManifestFile>,
+    opened: Opened,
+    warnings: Vec<Diagnostic>,
+}
+
+/// A manifest of the site's own.
+#[derive(Debug)]
+struct ManifestFile {
+    path: String,
+    text: String,
+}
+
+/// A site that cannot be used: all that is wrong with it, file by file, warnings included.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    problems: Vec<Diagnostic>,
+}
+
+impl Broken {
+    /// File by file, each in the order of the file.
+    pub fn problems(&self) -> &[Diagnostic] {
+        &self.problems
+    }
+
+    /// In one line.
+    pub fn message(&self) -> String {
+        let errors: Vec<_> = self.problems.iter().filter(|problem| problem.is_error()).collect();
+        let mut files: Vec<_> = errors.iter().map(|problem| problem.file.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        match (errors.as_slice(), files.as_slice()) {
+            ([one], _) => format!("the site cannot be used: {}:{}:{}: {}", one.file, one.line, one.column, one.message),
+            (errors, [file]) => format!("the site cannot be used: {} errors in {file}", errors.len()),
+            (errors, files) => format!("the site cannot be used: {} errors in {} files", errors.len(), files.len()),
+        }
+    }
+
+    /// For whoever wanted to use it.
+    pub fn refusal(&self) -> Refusal {
+        let error = ErrorDocument {
+            code: Code::SiteUnusable.as_str().into(),
+            message: self.message(),
+            hint: Some("mend what is named above; `homestak-coord site check` says when all is well".into()),
+            node: None,
+        };
+        let diagnostics = self.problems.iter().map(manifest::document).collect();
+        Refusal { exit: Exit::Configuration, error: Box::new(error), diagnostics }
+    }
 }
 
 impl Site {
-    /// Reads it.
-    pub fn open(choice: &SiteChoice) -> Result<Self, Fault> {
+    /// Reads it, its secrets with the age identities at hand.
+    pub fn open(choice: &SiteChoice, keys: &Keys) -> Result<Self, Broken> {
         match choice {
-            SiteChoice::Demo => Self::demo(),
+            SiteChoice::Demo => {
+                let content = read::content(demo::files(), Ok(Opened::nothing()))?;
+                Ok(Self { label: choice.label(), folder: false, content, stamp: Stamp::default() })
+            }
             SiteChoice::Folder(path) => {
-                let message = format!("{}: this version works with its built-in demo site only", path.display());
-                Err(Fault::new(Code::NotFound, message).hint("leave out --site and unset HOMESTAK_SITE_CONFIG"))
+                // What changes while it is read is seen the next time.
+                let stamp = Stamp::of(path);
+                let content = read::content(Files::read(path), secrets::open(path, keys))?;
+                Ok(Self { label: choice.label(), folder: true, content, stamp })
             }
         }
     }
 
-    fn demo() -> Result<Self, Fault> {
-        let SiteFile { defaults } = read("demo/site.yaml", DEMO_SITE)?;
-        Ok(Self {
-            label: SiteChoice::Demo.label(),
-            defaults,
-            presets: read_all("presets", DEMO_PRESETS)?,
-            postures: read_all("postures", DEMO_POSTURES)?,
-            specs: read_all("specs", DEMO_SPECS)?,
-        })
+    /// A site in which nothing is, for a daemon whose site is [`Broken`]: it goes on with what it has on record.
+    pub fn nothing(choice: &SiteChoice) -> Self {
+        let folder = matches!(choice, SiteChoice::Folder(_));
+        let content = Content {
+            defaults: Defaults::default(),
+            hosts: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            presets: BTreeMap::new(),
+            postures: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            envs: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            opened: Opened::nothing(),
+            warnings: Vec::new(),
+        };
+        Self { label: choice.label(), folder, content, stamp: Stamp::default() }
     }
 
     /// As greetings and documents call it.
@@ -73,43 +155,99 @@ impl Site {
         &self.label
     }
 
+    /// Whether it is an operator's own.
+    pub fn is_folder(&self) -> bool {
+        self.folder
+    }
+
+    /// What the folder looked like just before it was read.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// What in it is probably not meant.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.content.warnings
+    }
+
     /// What a manifest may refer to.
     pub fn known(&self) -> Known {
-        Known { presets: self.presets.keys().cloned().collect(), specs: self.specs.keys().cloned().collect() }
+        let content = &self.content;
+        Known { presets: content.presets.keys().cloned().collect(), specs: content.specs.keys().cloned().collect() }
     }
 
     /// A manifest of the site's own: its file and text. The catalogue is asked by whoever finds none here.
-    pub fn manifest(&self, _name: &str) -> Option<(String, String)> {
-        None
+    pub fn manifest(&self, name: &str) -> Option<(String, String)> {
+        self.content.manifests.get(name).map(|manifest| (manifest.path.clone(), manifest.text.clone()))
     }
 
     /// The names of the site's own manifests.
     pub fn manifests(&self) -> Vec<String> {
-        Vec::new()
+        self.content.manifests.keys().cloned().collect()
+    }
+
+    /// The names of its specs.
+    pub fn specs(&self) -> impl Iterator<Item = &SiteName> {
+        self.content.specs.keys()
     }
 
     /// A preset by name, or the one of nodes that name none.
-    pub fn preset(&self, name: Option<&SiteName>) -> Option<&Preset> {
+    fn preset(&self, name: Option<&SiteName>) -> Option<&Preset> {
+        let presets = &self.content.presets;
         match name {
-            Some(name) => self.presets.get(name),
-            None => self.presets.iter().find(|(name, _)| name.as_str() == DEFAULT_PRESET).map(|(_, preset)| preset),
+            Some(name) => presets.get(name),
+            None => presets.iter().find(|(name, _)| name.as_str() == DEFAULT_PRESET).map(|(_, preset)| preset),
         }
     }
 
     /// The spec of a node that names none: `pve` for a PVE host, else `base`, where the site has it.
     pub fn default_spec(&self, kind: NodeKind) -> Option<&SiteName> {
         let wanted = default_spec_name(kind);
-        self.specs.keys().find(|name| name.as_str() == wanted)
+        self.content.specs.keys().find(|name| name.as_str() == wanted)
     }
 
-    /// What nodes without a vmid count from, where the manifest does not say.
-    pub fn vmid_base(&self) -> Option<Vmid> {
-        self.defaults.vmid_base
+    /// What holds where nothing else is said.
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.content.defaults
     }
 
-    /// The bridge that machines are on.
-    pub fn bridge(&self) -> Option<&str> {
-        self.defaults.bridge.as_deref()
+    /// What nodes without a vmid on this host count from, where the manifest does not say.
+    pub fn vmid_base(&self, host: &str) -> Option<Vmid> {
+        let node = self.content.nodes.iter().find(|(name, _)| name.as_str() == host).map(|(_, node)| node);
+        node.and_then(|node| node.vmid_base).or(self.content.defaults.vmid_base)
+    }
+
+    /// The automation user of machines.
+    pub fn vm_user(&self) -> &str {
+        self.content.defaults.vm_user.as_ref().map_or(DEFAULT_USER, |user| user.as_str())
+    }
+
+    /// Its secrets; where they are locked away, why and what to do.
+    pub fn secrets(&self) -> Result<&Secrets, Fault> {
+        self.content.opened.secrets().map_err(|why| {
+            let fault = Fault::new(FaultCode::Conflict, format!("{}: {}", why.file, why.message));
+            fault.hint(why.hint.clone().unwrap_or_default())
+        })
+    }
+
+    /// What tokens are signed with; none where the coordinator has a key of its own.
+    pub fn signing_key(&self) -> Result<Option<&SigningKey>, Fault> {
+        Ok(self.secrets()?.auth.signing_key.as_ref())
+    }
+
+    /// The key before it, whose tokens are still taken.
+    pub fn previous_signing_key(&self) -> Result<Option<&SigningKey>, Fault> {
+        Ok(self.secrets()?.auth.previous_signing_key.as_ref())
+    }
+
+    /// Whether the tokens of machines of this posture fetch a spec once only.
+    pub fn one_time(&self, posture: &SiteName) -> bool {
+        self.content.postures.get(posture).is_some_and(|posture| posture.auth.one_time)
+    }
+
+    /// The posture of a spec.
+    pub fn posture_of(&self, spec: &SiteName) -> Option<&SiteName> {
+        self.content.specs.get(spec).map(|spec| &spec.posture)
     }
 }
 
@@ -121,52 +259,13 @@ pub const fn default_spec_name(kind: NodeKind) -> &'static str {
     }
 }
 
-fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Fault> {
-    serde_yaml::from_str(text).map_err(|error| Fault::new(Code::SpecInvalid, format!("{file}: {error}")))
-}
-
-fn read_all<T: DeserializeOwned>(kind: &str, files: &[(&str, &str)]) -> Result<BTreeMap<SiteName, T>, Fault> {
-    let one = |(name, text): &(&str, &str)| {
-        let file = format!("{kind}/{name}.yaml");
-        let name = SiteName::parse(name).map_err(|error| Fault::new(Code::SpecInvalid, format!("{file}: {error}")))?;
-        Ok((name, read(&file, text)?))
-    };
-    files.iter().map(one).collect()
+/// Whether the folder looks other than when this site was read.
+pub fn has_changed(site: &Site, choice: &SiteChoice) -> bool {
+    match choice {
+        SiteChoice::Demo => false,
+        SiteChoice::Folder(path) => Stamp::of(Path::new(path)) != site.stamp,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use homestak_protocol::name::NodeName;
-
-    use super::*;
-
-    #[test]
-    fn the_demo_site_is_whole() {
-        let site = Site::open(&SiteChoice::Demo).unwrap();
-        assert_eq!((site.presets.len(), site.postures.len(), site.specs.len()), (5, 4, 2));
-        let node = NodeName::parse("n").unwrap();
-        for name in site.specs.keys() {
-            site.spec(name, &node).unwrap();
-        }
-        assert!(site.preset(None).is_some());
-    }
-
-    #[test]
-    fn a_folder_is_refused_as_long_as_none_can_be_read() {
-        assert!(Site::open(&SiteChoice::Folder("/somewhere".into())).is_err());
-    }
-
-    #[test]
-    fn a_resolved_spec_has_the_nodes_name_and_the_whole_posture() {
-        let site = Site::open(&SiteChoice::Demo).unwrap();
-        let spec = site.spec(&SiteName::parse("pve").unwrap(), &NodeName::parse("root-pve").unwrap()).unwrap();
-        let document: serde_json::Value = serde_json::from_str(&spec.document).unwrap();
-        assert_eq!(document["identity"]["hostname"], "root-pve");
-        assert_eq!(document["identity"]["domain"], "demo.example");
-        assert_eq!(document["access"]["security"]["ssh"]["permit_root_login"], "yes");
-        assert_eq!(document["access"]["security"]["packages"][1], "strace");
-        assert_eq!(document["platform"]["services"]["disable"][0], "rpcbind");
-        assert_eq!(document["config"]["pve"]["remove_subscription_nag"], true);
-        assert_eq!(document["config"]["timezone"], "Etc/UTC");
-    }
-}
+mod tests;

@@ -39,7 +39,12 @@ impl Place {
     /// The program, to be called with these words.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_homestak-coord"));
-        command.args(words).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .args(words)
+            .env_clear()
+            .env("HOMESTAK_SITE_CONFIG", "demo")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("LC_ALL", "C.UTF-8");
         command.env("HOMESTAK_STATE_DIR", self.folder.path().join("state"));
         command

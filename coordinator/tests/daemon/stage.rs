@@ -39,7 +39,12 @@ impl Stage {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_homestak-coord"));
-        command.args(arguments).env_clear().env("HOMESTAK_STATE_DIR", self.state()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOMESTAK_STATE_DIR", self.state())
+            .env("HOMESTAK_SITE_CONFIG", "demo")
+            .stdin(Stdio::null());
         command
     }
 

@@ -62,6 +62,14 @@ codes! {
     UnknownSpec = "E631", "The site has no spec of that name.";
     UnknownPosture = "E632", "The site has no posture of that name.";
     UnknownSshKey = "E633", "The site has no SSH key of that name.";
+    SettingTwice = "E640", "A setting stands twice, under its older and its newer name.";
+    BadAddress = "E641", "An address that does not have the form that is wanted.";
+    KeyMissing = "E642", "A key that is needed is missing.";
+    BadFileName = "E643", "A file's name, up to its ending, is no name of what it describes.";
+    Unreadable = "E644", "A file or folder of the site cannot be read.";
+    TooManyFiles = "E645", "The site has more files, or more bytes in them, than are read.";
+    Repeated = "E646", "A list names something twice that can be there only once.";
+    SiteUnusable = "E649", "Files of the site have errors.";
     SecretsUnreadable = "E660", "The secrets file cannot be opened.";
     SigningKeyInvalid = "E661", "A signing key that is not 64 hexadecimal digits.";
     PrivateKey = "E662", "A private key where a public one belongs.";
@@ -77,6 +85,12 @@ codes! {
     PullOnPve = "W610", "A node of type `pve` asks for `mode: pull`: PVE hosts are always configured by push.";
     UnusualVmid = "W611", "A vmid that does not have the five digits that homestak's own have.";
     FlatWithParents = "W612", "The manifest says `pattern: flat`, yet nodes of it have parents.";
+    KeyIgnored = "W640", "A key that nothing reads, in a file that may hold keys of other programs.";
+    NoEffect = "W641", "A setting that is accepted and does nothing yet.";
+    UnknownHost = "W642", "A node's host has no file in the site.";
+    NoApiToken = "W643", "The secrets hold no API token for a node.";
+    NameDiffers = "W644", "A file names itself otherwise than it is called.";
+    FileIgnored = "W645", "A file of the site folder that is not read.";
     SecretsOpen = "W660", "Others can read the plain secrets file.";
     SecretsStale = "W661", "The plain secrets file is older than the encrypted one beside it.";
     SecretsUnknown = "W662", "A section or key of the secrets file that nothing reads.";

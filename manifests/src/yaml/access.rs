@@ -133,6 +133,31 @@ impl<'v> Fields<'v> {
         }
     }
 
+    /// Warns about every key that is not in `known`: in files that other programs read too, it may be one of theirs.
+    pub fn only_warn(&self, known: &[&'static str], report: &mut Report<'_>) {
+        for entry in self.mapping.entries.iter().filter(|entry| !known.contains(&&*entry.key)) {
+            let key = quote_key(&format!("{}{}", self.prefix(), entry.key));
+            let hint = match report.nearest(&entry.key, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("the keys known here are {}", known.join(", ")),
+            };
+            let message = format!("{}: nothing reads the key {key}", self.subject);
+            report.warning(Code::KeyIgnored, entry.key_span, message).hint(hint);
+        }
+    }
+
+    /// The value of a key that has an older and a newer name; both may stand there only where they say the same.
+    pub fn either(&self, names: &[&'static str], report: &mut Report<'_>) -> Option<Field<'v>> {
+        let mut found = names.iter().filter_map(|name| self.get(name));
+        let first = found.next()?;
+        for second in found.filter(|second| !first.value.says_as(second.value)) {
+            let (newer, older) = (quote_key(first.key), quote_key(second.key));
+            let message = format!("{}: {newer} and {older} are two names of one setting", self.subject);
+            report.error(Code::SettingTwice, second.key_span, message).hint(format!("keep {newer} and remove {older}"));
+        }
+        Some(first)
+    }
+
     fn prefix(&self) -> impl fmt::Display + use<'v> {
         let within = self.within;
         fmt::from_fn(move |f| within.map_or(Ok(()), |within| write!(f, "{within}.")))
@@ -177,6 +202,22 @@ impl<'v> Field<'v> {
             Kind::Sequence(items) => Some(items),
             _ => self.mistyped("a list", report),
         }
+    }
+
+    /// Each item of a list, under the list's key.
+    pub fn each(&self, report: &mut Report<'_>) -> impl Iterator<Item = Field<'v>> + use<'v> {
+        let field = *self;
+        self.items(report).unwrap_or_default().iter().map(move |value| Field { value, ..field })
+    }
+
+    /// Whether it is text without a single character, which in many files means that nothing is set.
+    pub fn is_blank(&self) -> bool {
+        matches!(&self.value.kind, Kind::Scalar(scalar) if scalar.as_str().is_empty())
+    }
+
+    /// Whether it is this text.
+    pub fn says(&self, text: &str) -> bool {
+        matches!(&self.value.kind, Kind::Scalar(scalar) if scalar.as_str() == text)
     }
 
     /// Text. A number, or a word that YAML 1.1 takes for true or false, is none unless it stands in quotes.
@@ -244,7 +285,15 @@ impl<'v> Field<'v> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&self, words: &[(&'static str, T)], report: &mut Report<'_>) -> Option<T> {
-        let text = self.text(report)?;
+        self.one_of(self.text(report)?, words, report)
+    }
+
+    /// One of a few words, of which `yes` and `no` may be spelt as YAML 1.1 does.
+    pub fn yes_no_or<T: Copy>(&self, words: &[(&'static str, T)], report: &mut Report<'_>) -> Option<T> {
+        self.one_of(self.text_or_yes_no(report)?, words, report)
+    }
+
+    fn one_of<T: Copy>(&self, text: &str, words: &[(&'static str, T)], report: &mut Report<'_>) -> Option<T> {
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
         }
@@ -258,15 +307,31 @@ impl<'v> Field<'v> {
 
     /// A name of some kind: what `parse` makes of the text, or the reason that it gives.
     pub fn name<T, E: fmt::Display>(&self, parse: fn(&str) -> Result<T, E>, report: &mut Report<'_>) -> Option<T> {
+        self.parsed(Code::BadName, parse, report)
+    }
+
+    /// What `parse` makes of the text; the reason that it gives otherwise is the hint of an error with `code`.
+    pub fn parsed<T, E: fmt::Display>(
+        &self,
+        code: Code,
+        parse: fn(&str) -> Result<T, E>,
+        report: &mut Report<'_>,
+    ) -> Option<T> {
         let text = self.text(report)?;
         match parse(text) {
-            Ok(name) => Some(name),
+            Ok(value) => Some(value),
             Err(error) => {
                 let message = format!("{self} cannot be {}", report.quote(text));
-                report.error(Code::BadName, self.span(), message).hint(error.to_string());
+                report.error(code, self.span(), message).hint(error.to_string());
                 None
             }
         }
+    }
+
+    /// The value as JSON, for what is handed on as it is. Numbers that readers disagree about are reported; those with a
+    /// fraction are none of them.
+    pub fn json(&self, report: &mut Report<'_>) -> Option<serde_json::Value> {
+        json(self, self.value, report)
     }
 
     fn odd<T>(&self, odd: Odd, text: &str, report: &mut Report<'_>) -> Option<T> {
@@ -285,5 +350,44 @@ impl<'v> Field<'v> {
         };
         report.error(Code::WrongType, self.span(), message).hint(hint);
         None
+    }
+}
+
+/// The tree's depth is bounded by its reader.
+fn json(field: &Field<'_>, value: &Value, report: &mut Report<'_>) -> Option<serde_json::Value> {
+    let at = |value| Field { value, ..*field };
+    match &value.kind {
+        Kind::Sequence(items) => {
+            // Every item is looked at, so that all that is wrong is known.
+            let items: Vec<_> = items.iter().map(|item| json(field, item, report)).collect();
+            items.into_iter().collect::<Option<Vec<_>>>().map(serde_json::Value::Array)
+        }
+        Kind::Mapping(mapping) => {
+            let entries: Vec<_> = mapping
+                .entries
+                .iter()
+                .map(|entry| Some((entry.key.to_string(), json(field, &entry.value, report)?)))
+                .collect();
+            entries.into_iter().collect::<Option<_>>().map(serde_json::Value::Object)
+        }
+        Kind::Scalar(scalar) => match scalar.resolve() {
+            Resolved::Null => Some(serde_json::Value::Null),
+            Resolved::Bool(value) => Some(value.into()),
+            Resolved::Text(text) => Some(text.into()),
+            Resolved::Integer(number) => match (i64::try_from(number), u64::try_from(number)) {
+                (Ok(number), _) => Some(number.into()),
+                (_, Ok(number)) => Some(number.into()),
+                _ => {
+                    let field: Field<'_> = at(value);
+                    let message = format!("{field} is out of range: {}", report.quote(scalar.as_str()));
+                    report.error(Code::OutOfRange, field.span(), message).hint("put it in quotes if it is no number");
+                    None
+                }
+            },
+            Resolved::Odd(Odd::Fraction) if let Ok(number) = scalar.as_str().parse::<f64>() => {
+                serde_json::Number::from_f64(number).map(serde_json::Value::Number)
+            }
+            Resolved::Odd(odd) => at(value).odd(odd, scalar.as_str(), report),
+        },
     }
 }

@@ -59,6 +59,17 @@ impl Value {
         matches!(&self.kind, Kind::Scalar(scalar) if matches!(scalar.resolve(), Resolved::Null))
     }
 
+    /// Whether another value says the same, wherever the two stand and however they are quoted.
+    fn says_as(&self, other: &Value) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Scalar(ours), Kind::Scalar(theirs)) => ours.as_str() == theirs.as_str(),
+            (Kind::Sequence(ours), Kind::Sequence(theirs)) => {
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| ours.says_as(theirs))
+            }
+            _ => false,
+        }
+    }
+
     /// What it is, in words.
     pub fn describe(&self) -> &'static str {
         match &self.kind {

@@ -18,6 +18,7 @@ use super::*;
 use crate::api::{Answer, Document, Exit, ManifestSource, Refusal, RunRequest, RunVerb};
 use crate::documents::{RunDocument, StatusDocument};
 use crate::settings::SiteChoice;
+use crate::site::secrets::Keys;
 use crate::store::{RunState, SealKey, Store};
 
 /// The limit of everything that is waited for: the machine may be busy.
@@ -47,7 +48,7 @@ impl World {
         let engine = Engine::new(Parts {
             store: Store::open(&folder.join("store.db"), SealKey::new(&[1; 32]).unwrap(), 7).unwrap(),
             core: core.clone(),
-            site: Arc::new(Site::open(&SiteChoice::Demo).unwrap()),
+            site: Arc::new(Site::open(&SiteChoice::Demo, &Keys::default()).unwrap()),
             key: SigningKey::from_bytes([2; 32]),
             limits: LimitOverrides::parse("grace=1s").unwrap(),
             life: life.clone(),
