@@ -48,7 +48,7 @@ build: needs ## Builds both programs
 	$(CARGO) build --locked -p homestak-coord -p homestak-agent
 
 .PHONY: test
-test: needs ## Runs every test
+test: needs fakepve ## Runs every test
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 .PHONY: lint
@@ -90,6 +90,15 @@ fuzz-target-%: needs
 		| { grep -vE "# Uses:|Recommended|recommended" || true; }
 
 # -------------------------------------------------------------------------------------------------------------- around
+
+# A fake of PVE's API that tests talk to: a program of its own, which nothing here is linked with.
+FAKEPVE := fakepve==0.5.0
+
+.PHONY: fakepve
+fakepve: $(TARGET)/fakepve/bin/fakepve ## Installs the fake Proxmox VE host that tests run against
+$(TARGET)/fakepve/bin/fakepve:
+	python3 -m venv "$(TARGET)/fakepve"
+	"$(TARGET)/fakepve/bin/pip" install --quiet --disable-pip-version-check "$(FAKEPVE)"
 
 # A linker and a C compiler for ring and SQLite, a C++ compiler for libFuzzer.
 .PHONY: needs

@@ -37,6 +37,7 @@ use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
 use crate::provider::local::inside::Inside;
 use crate::provider::local::{Launcher, Local, Options};
+use crate::provider::pve::{self, Pve};
 use crate::settings::{ProviderKind, Settings};
 use crate::socket;
 use crate::standing::{Place, Standing};
@@ -233,6 +234,18 @@ fn provider(
 ) -> Result<Option<Arc<dyn Provider>>, Failure> {
     match settings.provider {
         None => Ok(None),
+        Some(ProviderKind::Pve) => {
+            let Some(pve) = settings.pve.clone() else { return Ok(None) };
+            let options = pve::Options {
+                state: state.to_owned(),
+                place: place.clone(),
+                settings: pve,
+                inside,
+                crash: Plan::from_environment(),
+            };
+            let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;
+            Ok(Some(Arc::new(pve)))
+        }
         Some(ProviderKind::Local) => {
             let program = std::env::current_exe().map_err(|error| Failure::machine("finding this program", error))?;
             let options = Options {
@@ -303,7 +316,7 @@ async fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpList
     let ip = settings.bind.unwrap_or(match settings.provider {
         // Machines of `local` are on this machine, and nobody else needs to reach us.
         Some(ProviderKind::Local) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Some(ProviderKind::Pve) | None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     });
     let failed = |error| Failure::machine(&format!("listening on {ip}, port {}", settings.port), error);
     if settings.port != 0 {

@@ -5,6 +5,7 @@ pub mod core;
 pub mod crash;
 pub mod folder;
 pub mod https;
+pub mod https_client;
 pub mod journal;
 pub mod lifecycle;
 pub mod link;

@@ -18,6 +18,8 @@ pub mod command;
 pub mod crash;
 pub mod curl;
 pub mod document;
+pub mod fakepve;
+pub mod guests;
 pub mod machine;
 pub mod manifest;
 pub mod needs;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub use self::start::UNIT;
 use self::start::{ENVIRONMENT, FETCH, UNIT_PATH, environment, fetch_script};
 use self::text::to_text;
+use crate::settings::ProviderKind;
 
 /// Where a machine gets its agent from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +31,17 @@ pub enum Program {
     },
 }
 
-/// The user-data of the machine called `name`.
-pub fn user_data(told: &CloudInit, boot: &Boot, name: &str, program: &Program) -> String {
+/// The user-data of the machine called `name`. One that is to carry machines makes them with this provider.
+pub fn user_data(
+    told: &CloudInit,
+    boot: &Boot,
+    name: &str,
+    program: &Program,
+    provider: Option<ProviderKind>,
+) -> String {
     let mut packages = vec!["qemu-guest-agent".to_owned()];
     packages.extend(told.packages.iter().filter(|package| *package != "qemu-guest-agent").cloned());
-    let mut files = vec![file(ENVIRONMENT, "0600", &environment(boot, name))];
+    let mut files = vec![file(ENVIRONMENT, "0600", &environment(boot, name, provider))];
     let mut commands = vec![json!(["systemctl", "enable", "--now", "qemu-guest-agent"])];
     if let Program::Fetched { ca_pem, digest } = program {
         files.push(file("/etc/homestak/ca.pem", "0644", ca_pem));

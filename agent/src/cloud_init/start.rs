@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use homestak_node::world::Boot;
 
+use crate::settings::ProviderKind;
+
 /// The agent's unit.
 pub const UNIT: &str = include_str!("../../systemd/homestak-agent.service");
 /// Where the unit lies.
@@ -16,15 +18,19 @@ pub(super) const ENVIRONMENT: &str = "/etc/homestak/agent.env";
 pub(super) const FETCH: &str = "/usr/local/sbin/homestak-get-agent";
 
 /// `agent.env`, for systemd and for a shell.
-pub(super) fn environment(boot: &Boot, name: &str) -> String {
+pub(super) fn environment(boot: &Boot, name: &str, provider: Option<ProviderKind>) -> String {
     let servers: Vec<String> = boot.servers.iter().map(|server| format!("https://{server}")).collect();
     let mut text = String::new();
+    let provider = provider.map(|provider| ("HOMESTAK_PROVIDER", provider.as_str()));
     for (key, value) in [
         ("HOMESTAK_SERVER", servers.join(",").as_str()),
         ("HOMESTAK_TOKEN", boot.token.expose()),
         ("HOMESTAK_CA", &boot.ca),
         ("HOMESTAK_NAME", name),
-    ] {
+    ]
+    .into_iter()
+    .chain(provider)
+    {
         let _infallible = writeln!(text, "{key}={}", quoted(value));
     }
     text

@@ -47,7 +47,7 @@ fn a_machine_is_told_what_its_agent_needs_in_a_file_for_root_alone() {
         domain: Some("site.example".into()),
         ..CloudInit::default()
     };
-    let text = user_data(&told, &boot("a.b"), "edge", &Program::InImage);
+    let text = user_data(&told, &boot("a.b"), "edge", &Program::InImage, None);
     assert!(text.starts_with("#cloud-config\n"));
     let document = read(&text);
     assert_eq!((&document["hostname"], &document["fqdn"]), (&json!("edge"), &json!("edge.site.example")));
@@ -68,7 +68,7 @@ fn a_machine_is_told_what_its_agent_needs_in_a_file_for_root_alone() {
 
 #[test]
 fn an_image_without_an_agent_fetches_it_under_its_pin_and_digest() {
-    let text = user_data(&CloudInit::default(), &boot("a.b"), "edge", &fetched());
+    let text = user_data(&CloudInit::default(), &boot("a.b"), "edge", &fetched(), None);
     let document = read(&text);
     let files = document["write_files"].as_array().unwrap();
     let script = files.iter().find(|file| file["permissions"] == "0700").unwrap()["content"].as_str().unwrap();
@@ -94,7 +94,7 @@ fn whatever_a_value_is_it_arrives_as_the_text_that_it_was() {
             dns_servers: vec![(*hostile).to_owned()],
             domain: Some((*hostile).to_owned()),
         };
-        let text = user_data(&told, &boot(hostile), hostile, &fetched());
+        let text = user_data(&told, &boot(hostile), hostile, &fetched(), None);
         assert!(text.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)), "{text}");
         let document = read(&text);
         assert_eq!(document["hostname"], **hostile);
@@ -113,7 +113,7 @@ fn a_shell_reads_the_environment_as_it_was_meant_and_runs_none_of_it() {
     let folder = tempfile::tempdir().unwrap();
     for hostile in HOSTILE {
         let file = folder.path().join("agent.env");
-        std::fs::write(&file, environment(&boot(hostile), "edge")).unwrap();
+        std::fs::write(&file, environment(&boot(hostile), "edge", None)).unwrap();
         let mut shell = std::process::Command::new("sh");
         let out = shell.args(["-c", ". \"$1\"; printf %s \"$HOMESTAK_TOKEN\"", "sh"]).arg(&file).output().unwrap();
         let wanted: String = hostile.chars().filter(|char| !char.is_control()).collect();

@@ -4,7 +4,9 @@
 //! foreign. Each gives up soon once it is cancelled, and leaves only what a later call finds. A provider decides nothing
 //! about trees; see [`crate::world`].
 
+mod hex;
 pub mod local;
+pub mod pve;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -12,6 +12,7 @@ use homestak_protocol::secret::Secret;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::pve::{self, PveSection};
 use super::{Pin, ProviderKind, Servers};
 use crate::failure::{Exit, Failure, Place, SETTINGS};
 use crate::files::{from_yaml, to_yaml};
@@ -44,6 +45,9 @@ pub struct AgentFile {
     /// What it makes machines with; none where it makes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderKind>,
+    /// What the provider `pve` is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pve: Option<PveSection>,
     /// What only concerns machines of the provider `local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSection>,
@@ -88,7 +92,7 @@ fn shown<S: Serializer>(pin: &Option<CaPin>, serializer: S) -> Result<S::Ok, S::
 }
 
 /// Every key that means something somewhere, and what it wants.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("name", "a letter or digit, then letters, digits, `.` and `-`"),
     ("server", "one or more addresses, as in https://192.0.2.1:44443,https://[2001:db8::1]:44443"),
     ("token", "a provisioning token, as the parent gave it out"),
@@ -96,14 +100,15 @@ const KEYS: [(&str, &str); 10] = [
     ("bind", "an IPv4 or IPv6 address, without a port"),
     ("port", "a number from 0 to 65535; 0 picks a free one and keeps it"),
     ("state_dir", "a folder"),
-    ("provider", "local"),
+    ("provider", "local or pve"),
+    ("pve", "a section with what the provider `pve` needs"),
     ("local", "a section with the key `machine`"),
     ("machine", "a folder"),
 ];
 
 /// What a setting wants.
 pub(super) fn wanted(key: &str) -> String {
-    let known = KEYS.iter().find(|(known, _)| *known == key);
+    let known = KEYS.iter().chain(&pve::KEYS).find(|(known, _)| *known == key);
     known.map_or_else(|| "see `homestak-agent run --help`".to_owned(), |(_, wants)| format!("it wants {wants}"))
 }
 
@@ -130,7 +135,10 @@ impl AgentFile {
 fn explain(message: &str) -> (String, String) {
     let named = |intro| message.split(intro).nth(1).and_then(|rest: &str| rest.split('`').next());
     if let Some(key) = named("unknown field `") {
-        return (format!("unknown key `{key}`"), did_you_mean(key, KEYS.iter().map(|(known, _)| *known)));
+        return (
+            format!("unknown key `{key}`"),
+            did_you_mean(key, KEYS.iter().chain(&pve::KEYS).map(|(known, _)| *known)),
+        );
     }
     if let Some(word) = named("unknown variant `") {
         return (format!("`{word}` is no provider"), did_you_mean(word, ProviderKind::NAMES.iter().copied()));
@@ -138,6 +146,7 @@ fn explain(message: &str) -> (String, String) {
     match message.split_once(": ") {
         // The library repeats what it found, and that is nobody's business.
         Some(("token", _)) => ("token: a text is expected".to_owned(), wanted("token")),
+        Some(("pve.api_token", _)) => ("pve: api_token: a text is expected".to_owned(), wanted("api_token")),
         Some((key, _)) => (message.to_owned(), wanted(key.rsplit('.').next().unwrap_or(key))),
         None => (message.to_owned(), wanted("")),
     }

@@ -3,6 +3,7 @@
 //! Everything is parsed here, once; what leaves this module needs no further check.
 
 mod file;
+mod pve;
 
 use std::ffi::OsString;
 use std::io;
@@ -18,6 +19,7 @@ use homestak_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{AgentFile, LocalSection};
+pub use self::pve::{Endpoint, PveSection, PveSettings, TokenSource, TrustSource};
 use crate::failure::{Exit, Failure, SETTINGS};
 
 /// Where settings are looked for where no file is named.
@@ -55,7 +57,7 @@ pub struct Flags {
     /// Port to listen on; 0 picks a free one and keeps it [env: HOMESTAK_PORT]
     #[arg(long, value_name = "PORT", global = true)]
     pub port: Option<String>,
-    /// What makes machines here: local [env: HOMESTAK_PROVIDER]
+    /// What makes machines here: local or pve [env: HOMESTAK_PROVIDER]
     #[arg(long, value_name = "PROVIDER", global = true)]
     pub provider: Option<String>,
 }
@@ -66,11 +68,21 @@ pub struct Flags {
 pub enum ProviderKind {
     /// Machines are processes on this machine.
     Local,
+    /// Machines are guests of the Proxmox VE host that this machine is.
+    Pve,
 }
 
 impl ProviderKind {
     /// How they are spelt.
-    pub const NAMES: &[&str] = &["local"];
+    pub const NAMES: &[&str] = &["local", "pve"];
+
+    /// How this one is.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProviderKind::Local => "local",
+            ProviderKind::Pve => "pve",
+        }
+    }
 }
 
 impl FromStr for ProviderKind {
@@ -78,6 +90,7 @@ impl FromStr for ProviderKind {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "local" => Ok(ProviderKind::Local),
+            "pve" => Ok(ProviderKind::Pve),
             _ => Err(format!("`{text}` is no provider")),
         }
     }
@@ -165,6 +178,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// What it makes machines with; none where it makes none.
     pub provider: Option<ProviderKind>,
+    /// What the provider `pve` is told; none where it is not the provider.
+    pub pve: Option<PveSettings>,
     /// The folder of the machine of `local` that it runs in; none elsewhere.
     pub machine: Option<PathBuf>,
 }
@@ -178,6 +193,11 @@ impl Settings {
         let given = flags.state_dir.clone().or_else(|| env("HOMESTAK_STATE_DIR").map(PathBuf::from)).or(file.state_dir);
         let default_port = if given.is_some() { 0 } else { DEFAULT_PORT };
         let state_dir = given.map_or_else(|| default_state_dir(&env), Ok)?;
+        let provider = told.pick(flags.provider.as_deref(), "provider", file.provider)?;
+        let pve = match provider {
+            Some(ProviderKind::Pve) => Some(PveSettings::settle(file.pve.unwrap_or_default())?),
+            _ => None,
+        };
         Ok(Self {
             name: told.pick(flags.name.as_deref(), "name", file.name)?,
             servers: told.pick(flags.server.as_deref(), "server", file.server)?.unwrap_or_default(),
@@ -186,7 +206,8 @@ impl Settings {
             bind: told.pick(flags.bind.as_deref(), "bind", file.bind)?,
             port: told.pick(flags.port.as_deref(), "port", file.port)?.unwrap_or(default_port),
             state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),
-            provider: told.pick(flags.provider.as_deref(), "provider", file.provider)?,
+            provider,
+            pve,
             machine: file.local.map(|local| local.machine),
         })
     }
@@ -223,7 +244,8 @@ fn read_file(flags: &Flags, env: &impl Fn(&str) -> Option<OsString>) -> Result<A
         Ok(text) => {
             let file = AgentFile::parse(&path, &text)?;
             let open = std::fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
-            if open && file.token.is_some() {
+            let secret = file.token.is_some() || file.pve.as_ref().is_some_and(|pve| pve.api_token.is_some());
+            if open && secret {
                 tracing::warn!(file = %path.display(), "others can read the token in this file; chmod 600 it");
             }
             Ok(file)

@@ -4,6 +4,7 @@
 //! child in without looking at its certificate again, which may have expired meanwhile.
 
 mod client;
+mod foreign;
 mod server;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 
 use self::client::{ParentVerifier, Validity};
+pub use self::foreign::{Fingerprint, ServerTrust, https_client_of};
 use self::server::{ChildVerifier, Serving};
 use crate::trust::TrustError;
 use crate::trust::ca::Ca;

@@ -18,14 +18,14 @@ use homestak_protocol::path::{NodePath, TreeId};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{FileError, read_if_there, write_whole};
-use crate::provider::Identity;
+use crate::provider::{Identity, hex};
 use crate::state;
 
 /// What is known of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Whose it is: the site,
-    #[serde(with = "hex_site")]
+    #[serde(with = "hex::site")]
     pub site: SiteId,
     /// the host of the tree,
     pub host: HostName,
@@ -34,7 +34,7 @@ pub struct Record {
     /// and the node.
     pub path: NodePath,
     /// The life that it has.
-    #[serde(with = "hex_incarnation")]
+    #[serde(with = "hex::incarnation")]
     pub incarnation: Incarnation,
     /// Its id on this host.
     pub vmid: Vmid,
@@ -130,26 +130,3 @@ pub fn root_path(folder: &Path) -> PathBuf {
 pub fn boot_path(folder: &Path) -> PathBuf {
     state_path(folder).join("agent.yaml")
 }
-
-macro_rules! as_hex {
-    ($module:ident, $type:ident) => {
-        /// 32 hex digits instead of a number that JSON readers would round.
-        mod $module {
-            use homestak_protocol::ids::$type;
-            use serde::de::Error;
-            use serde::{Deserialize, Deserializer, Serializer};
-
-            pub(super) fn serialize<S: Serializer>(id: &$type, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(id)
-            }
-
-            pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                $type::parse(&text).ok_or_else(|| D::Error::custom("32 hex digits are expected here"))
-            }
-        }
-    };
-}
-
-as_hex!(hex_site, SiteId);
-as_hex!(hex_incarnation, Incarnation);

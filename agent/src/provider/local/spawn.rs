@@ -95,6 +95,7 @@ pub(super) fn boot_text(folder: &Path, record: &Record, boot: &Boot) -> Result<S
         port: Some(0),
         state_dir: Some(state_path(folder)),
         provider: (record.machine.kind == NodeKind::Pve).then_some(ProviderKind::Local),
+        pve: None,
         local: Some(LocalSection { machine: folder.to_owned() }),
     };
     file.to_text().map_err(internal)

@@ -1,0 +1,207 @@
+//! Sending a call and reading its answer.
+//!
+//! Reading is tried again by itself: a `GET` changes nothing. What changes something is sent once; whoever sends it knows
+//! how to look whether it was done.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use homestak_node::https_client::{HttpsClient, Server};
+use homestak_node::lifecycle::Lifecycle;
+use homestak_node::tls::{ServerTrust, https_client_of};
+use homestak_protocol::secret::Secret;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+
+use super::error::CallError;
+use super::{Class, Form};
+use crate::settings::{PveSettings, TokenSource, TrustSource};
+
+/// Below the 5 s after which PVE's proxy closes a connection on which nothing is asked (pve-http-server, `keep_alive`).
+const IDLE: Duration = Duration::from_secs(3);
+/// How long an answer may take. PVE's own proxy gives a call 30 s; a call that takes longer is a task.
+const ANSWER: Duration = Duration::from_secs(35);
+/// The largest answer: the resources of a cluster of 10,000 machines take some 4 MB.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// How often reading is tried, and how long it waits in between, the first time.
+const READS: u32 = 4;
+const BETWEEN_READS: Duration = Duration::from_millis(200);
+
+/// The API of one host. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: PveSettings,
+    life: Lifecycle,
+    /// Made when it is first needed: a host that is about to become one has no API yet.
+    ready: Mutex<Option<Ready>>,
+}
+
+#[derive(Clone)]
+struct Ready {
+    client: HttpsClient,
+    authorization: HeaderValue,
+}
+
+/// What PVE wraps its answers in.
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: T,
+}
+
+/// What it says when it says no.
+#[derive(Deserialize, Default)]
+struct Refusal {
+    message: Option<String>,
+    #[serde(default)]
+    errors: BTreeMap<String, String>,
+}
+
+impl Api {
+    /// The API that these settings speak of.
+    pub(crate) fn new(settings: PveSettings, life: &Lifecycle) -> Self {
+        Self { inner: Arc::new(Inner { settings, life: life.clone(), ready: Mutex::default() }) }
+    }
+
+    /// Reads something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, doing: &str, path: &str, query: &Form) -> Result<T, CallError> {
+        let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.as_str()) };
+        let mut pause = BETWEEN_READS;
+        for _ in 1..READS {
+            match self.once(Method::GET, doing, &path, &Form::new()).await {
+                Err(error) if error.class == Class::Retryable && !error.message.contains("guest agent") => {
+                    tracing::debug!(%error, "reading again");
+                    sleep(pause).await;
+                    pause = pause.saturating_mul(2);
+                }
+                other => return other,
+            }
+        }
+        self.once(Method::GET, doing, &path, &Form::new()).await
+    }
+
+    /// Makes something.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, doing: &str, path: &str, form: &Form) -> Result<T, CallError> {
+        self.once(Method::POST, doing, path, form).await
+    }
+
+    /// Changes something.
+    pub(crate) async fn put<T: DeserializeOwned>(&self, doing: &str, path: &str, form: &Form) -> Result<T, CallError> {
+        self.once(Method::PUT, doing, path, form).await
+    }
+
+    /// Removes something. PVE takes the parameters of a `DELETE` from its query.
+    pub(crate) async fn delete<T: DeserializeOwned>(
+        &self,
+        doing: &str,
+        path: &str,
+        form: &Form,
+    ) -> Result<T, CallError> {
+        let path = if form.is_empty() { path.to_owned() } else { format!("{path}?{}", form.as_str()) };
+        self.once(Method::DELETE, doing, &path, &Form::new()).await
+    }
+
+    async fn once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        doing: &str,
+        path: &str,
+        form: &Form,
+    ) -> Result<T, CallError> {
+        let ready = self.ready(doing)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, ready.authorization);
+        let body = if form.is_empty() { Vec::new() } else { form.as_str().as_bytes().to_vec() };
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        }
+        let path = format!("/api2/json{path}");
+        let answer = ready.client.ask(method, &path, headers, body, ANSWER).await;
+        let answer = answer.map_err(|error| CallError::unanswered(doing.to_owned(), &error))?;
+        if answer.status == 401 {
+            // The token may have been replaced: it is read anew next time.
+            *self.slot() = None;
+        }
+        if answer.status != 200 {
+            // Older versions say it only beside the status, newer ones in the body too.
+            let told: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let message = told.message.filter(|text| !text.trim().is_empty()).unwrap_or(answer.reason);
+            return Err(CallError::answered(doing.to_owned(), answer.status, &message, &told.errors));
+        }
+        let read: Result<Envelope<T>, _> = serde_json::from_slice(&answer.body);
+        read.map(|read| read.data).map_err(|error| CallError::garbled(doing.to_owned(), &error.to_string()))
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Ready>> {
+        // Whoever panicked with it has replaced it or not.
+        self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self, doing: &str) -> Result<Ready, CallError> {
+        let mut slot = self.slot();
+        if let Some(ready) = &*slot {
+            return Ok(ready.clone());
+        }
+        let made = self.inner.make().map_err(|message| CallError {
+            doing: doing.to_owned(),
+            message,
+            class: Class::Permission,
+            in_doubt: false,
+        })?;
+        *slot = Some(made.clone());
+        Ok(made)
+    }
+}
+
+impl Inner {
+    fn make(&self) -> Result<Ready, String> {
+        let settings = &self.settings;
+        let tls = https_client_of(&trust(&settings.trust)?).map_err(|error| error.to_string())?;
+        let server = Server {
+            host: settings.endpoint.host.clone(),
+            port: settings.endpoint.port,
+            tls,
+            idle: IDLE,
+            max_answer: MAX_ANSWER,
+        };
+        let client = HttpsClient::new(server, &self.life)?;
+        let token = token(&settings.token)?;
+        let text = format!("PVEAPIToken={}", token.expose().trim());
+        let mut authorization =
+            HeaderValue::from_str(&text).map_err(|_| "the API token holds what no header can".to_owned())?;
+        authorization.set_sensitive(true);
+        Ok(Ready { client, authorization })
+    }
+}
+
+fn trust(source: &TrustSource) -> Result<ServerTrust, String> {
+    Ok(match source {
+        TrustSource::Ca(file) => ServerTrust::Ca(read(file, "the CA")?),
+        TrustSource::Fingerprint(print) => ServerTrust::Fingerprint(*print),
+        TrustSource::Insecure => ServerTrust::Insecure,
+    })
+}
+
+fn token(source: &TokenSource) -> Result<Secret, String> {
+    let token = match source {
+        TokenSource::Given(token) => token.clone(),
+        TokenSource::File(file) => {
+            let bytes = read(file, "the API token")?;
+            Secret::new(String::from_utf8(bytes).map_err(|_| format!("{} holds no text", file.display()))?)
+        }
+    };
+    let shaped = token.expose().trim().split_once('=').is_some_and(|(id, value)| id.contains('!') && !value.is_empty());
+    if shaped { Ok(token) } else { Err("an API token is USER@REALM!NAME=VALUE".to_owned()) }
+}
+
+fn read(file: &PathBuf, what: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("{what} cannot be read from {}: {error}", file.display()))
+}

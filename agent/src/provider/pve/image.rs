@@ -1,0 +1,152 @@
+//! Images: which volume a name stands for on this host.
+//!
+//! A disk comes by a volume's id, never by a file's path: PVE takes paths from root's own login only
+//! (`PVE::Storage::check_volume_access`).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::order::NodeKind;
+use tokio::time::Instant;
+
+use super::Host;
+use super::api::{CallError, Storage};
+
+/// How long it is taken for granted that an image is where it was found.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// Images that were found.
+#[derive(Default)]
+pub(super) struct Images(Mutex<BTreeMap<String, (Instant, String)>>);
+
+impl Images {
+    fn remembered(&self, name: &str) -> Option<String> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(name).filter(|(since, _)| since.elapsed() < REMEMBERED).map(|(_, volid)| volid.clone())
+    }
+
+    fn remember(&self, name: &str, volid: &str) {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(name.to_owned(), (Instant::now(), volid.to_owned()));
+    }
+
+    /// Forgets what was found: it is not there any more.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Files that an image of this name may be, the best first. The seed's names end in `-custom`; one that ends in `-custom`
+/// or `-pve` is a whole name (F-114).
+fn files(name: &str, endings: &[&str]) -> Vec<String> {
+    let whole = name.ends_with("-custom") || name.ends_with("-pve");
+    let stems = if whole { vec![name.to_owned()] } else { vec![format!("{name}-custom"), name.to_owned()] };
+    let named = stems.iter().flat_map(|stem| endings.iter().map(move |ending| format!("{stem}.{ending}")));
+    named.chain([name.to_owned()]).collect()
+}
+
+/// Where images of virtual machines may lie, the best place first, and what they end in there.
+const PLACES: [(&str, &[&str]); 2] = [("import", &["qcow2", "raw", "img"]), ("iso", &["img", "qcow2"])];
+
+impl Host {
+    /// The volume that a machine's disk is made from.
+    pub(super) async fn image(&self, name: &str) -> Result<String, Fault> {
+        if let Some(volid) = self.images.remembered(name) {
+            return Ok(volid);
+        }
+        let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
+        for (content, endings) in PLACES {
+            let wanted = files(name, endings);
+            for storage in storages.iter().filter(|storage| storage.holds(content)) {
+                let listed = self.api.content(&self.settings.node, &storage.storage, content).await;
+                let listed = listed.map_err(|error| error.fault(Code::Provision))?;
+                let found = wanted.iter().find_map(|file| listed.iter().find(|volume| volume.file() == file));
+                if let Some(volume) = found {
+                    self.images.remember(name, &volume.volid);
+                    return Ok(volume.volid.clone());
+                }
+            }
+        }
+        let looked: Vec<&str> = storages.iter().map(|storage| storage.storage.as_str()).collect();
+        let message =
+            format!("there is no image {name} in any storage of {} ({})", self.settings.node, looked.join(", "));
+        let file = files(name, &["qcow2"]).into_iter().next().unwrap_or_default();
+        let hint =
+            format!("put {file} into a storage with the content type `import`, or {name}.img beside the ISO images");
+        Err(Fault::new(Code::Provision, message).hint(hint))
+    }
+
+    /// The template that a container is made from: the one that is named, or the newest Debian.
+    pub(super) async fn template(&self, name: Option<&str>) -> Result<String, Fault> {
+        let failed = |error: CallError| error.fault(Code::Provision);
+        let mut found = Vec::new();
+        for storage in self.storages().await.map_err(failed)?.iter().filter(|storage| storage.holds("vztmpl")) {
+            found.extend(self.api.content(&self.settings.node, &storage.storage, "vztmpl").await.map_err(failed)?);
+        }
+        let (wanted, what) = match name {
+            Some(name) => (name.to_owned(), format!("no container template {name}")),
+            None => ("debian-".to_owned(), "no container template of Debian".to_owned()),
+        };
+        found.retain(|volume| volume.file().starts_with(&wanted));
+        let newest = found.into_iter().max_by_key(|volume| (version(volume.file()), volume.ctime));
+        newest.map(|volume| volume.volid).ok_or_else(|| {
+            let hint = "`pveam update` and `pveam download local debian-12-standard_…` on the host bring one";
+            Fault::new(Code::Provision, format!("there is {what} on {}", self.settings.node)).hint(hint)
+        })
+    }
+
+    /// Makes sure that there is something to make a machine of this kind from.
+    pub(super) async fn source(&self, kind: NodeKind, image: Option<&str>) -> Result<Option<String>, Fault> {
+        match (kind, image) {
+            (NodeKind::Ct, name) => self.template(name).await.map(Some),
+            (_, Some(name)) => self.image(name).await.map(Some),
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// The storage that disks go to.
+    pub(super) async fn disk_storage(&self, content: &str) -> Result<String, Fault> {
+        if let Some(storage) = &self.settings.storage {
+            return Ok(storage.clone());
+        }
+        let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
+        let first = storages.into_iter().find(|storage| storage.holds(content));
+        first.map(|storage| storage.storage).ok_or_else(|| {
+            let hint =
+                "allow it for one (`pvesm set NAME --content …`), or name one in the agent's settings (`pve: storage`)";
+            Fault::new(Code::Provision, format!("no storage of {} takes `{content}`", self.settings.node)).hint(hint)
+        })
+    }
+
+    /// The storages that can be used now.
+    async fn storages(&self) -> Result<Vec<Storage>, CallError> {
+        let mut storages = self.api.storages(&self.settings.node).await?;
+        storages.retain(|storage| storage.active);
+        Ok(storages)
+    }
+}
+
+/// The numbers in a template's name: `debian-12-standard_12.7-1` comes after `debian-9-turnkey`.
+fn version(file: &str) -> Vec<u32> {
+    file.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_looked_for_by_the_names_of_the_seed() {
+        let wanted =
+            ["debian-12-custom.img", "debian-12-custom.qcow2", "debian-12.img", "debian-12.qcow2", "debian-12"];
+        assert_eq!(files("debian-12", &["img", "qcow2"]), wanted);
+        assert_eq!(files("debian-13-pve", &["img"]), ["debian-13-pve.img", "debian-13-pve"]);
+    }
+
+    #[test]
+    fn the_newest_template_is_the_one_with_the_highest_numbers() {
+        assert!(version("debian-12-standard_12.7-1_amd64.tar.zst") > version("debian-9-turnkey_9.1_amd64.tar.gz"));
+    }
+}

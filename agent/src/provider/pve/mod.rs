@@ -1,0 +1,203 @@
+//! The provider `pve`: machines are guests of the Proxmox VE host that the agent runs on, made by its REST API.
+//!
+//! What is there is what PVE says; our own record of each guest only says what was being done to it, so that a task that is
+//! running when we die is found again. A guest is ours by its tag. Nothing runs between two calls: no tasks, no polling.
+//!
+//! - `api`: the calls; `deed`: those that change something.
+//! - `task`: waiting for what they begin; `record`: what is on disk before a call.
+//! - `owner`, `find`: whose a guest is; `limits`: how much is done at once.
+//! - `make`, `adopt`, `power`: what is done to one; `vm`, `image`, `snippet`: what it is made from.
+
+mod adopt;
+mod api;
+mod deed;
+mod find;
+mod image;
+mod limits;
+mod make;
+mod owner;
+mod power;
+mod record;
+mod snippet;
+mod task;
+mod vm;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use homestak_node::crash::{Plan, Side};
+use homestak_node::lifecycle::Lifecycle;
+use homestak_node::world::{Ensure, Ensured, Task, Work};
+use homestak_protocol::event::Facts;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Incarnation;
+use homestak_protocol::name::SiteName;
+use homestak_protocol::path::NodePath;
+
+use self::api::{Api, CallError, Guest};
+pub use self::api::{CallError as PveError, Class};
+use self::image::Images;
+use self::limits::Limits;
+use self::owner::Ownership;
+use self::record::Records;
+use self::task::Undone;
+use crate::facts;
+use crate::files::{FileError, private_folder};
+use crate::provider::local::inside::Inside;
+use crate::provider::{Identity, Owned, Provider};
+use crate::settings::PveSettings;
+
+/// What the provider needs to know.
+pub struct Options {
+    /// The agent's state folder, whose lock it holds.
+    pub state: PathBuf,
+    /// The agent's place, for crash points.
+    pub place: NodePath,
+    /// The host.
+    pub settings: PveSettings,
+    /// The machine of `local` that this agent runs in, in tests; none elsewhere.
+    pub inside: Option<Inside>,
+    /// Where to die.
+    pub crash: Plan,
+}
+
+/// The provider. Cheap to clone.
+#[derive(Clone)]
+pub struct Pve {
+    host: Arc<Host>,
+}
+
+/// The host that carries the machines.
+struct Host {
+    api: Api,
+    settings: PveSettings,
+    records: Records,
+    limits: Limits,
+    images: Images,
+    state: PathBuf,
+    place: NodePath,
+    inside: Option<Inside>,
+    crash: Plan,
+}
+
+impl Pve {
+    /// Takes up what is on record. Asks nobody: PVE may not be there yet.
+    pub fn open(options: Options, life: &Lifecycle) -> Result<Self, FileError> {
+        let folder = options.state.join("pve");
+        private_folder(&folder)?;
+        let records = Records::new(folder);
+        let limits = Limits::new(options.settings.parallel);
+        for record in records.all() {
+            limits.take_id(record.vmid, &record.identity().tag());
+        }
+        let host = Host {
+            api: Api::new(options.settings.clone(), life),
+            settings: options.settings,
+            records,
+            limits,
+            images: Images::default(),
+            state: options.state,
+            place: options.place,
+            inside: options.inside,
+            crash: options.crash,
+        };
+        Ok(Self { host: Arc::new(host) })
+    }
+}
+
+impl Host {
+    fn reach(&self, point: &str, side: Side) {
+        self.crash.reach(point, side, &self.place);
+    }
+
+    /// The life that a guest says it has.
+    async fn life(&self, guest: &Guest) -> Result<Incarnation, Undone> {
+        let config = self.api.config(guest).await?;
+        Ok(Ownership::of(guest, &config).map_or(Incarnation::from_bits(0), |ours| ours.incarnation))
+    }
+
+    async fn owned(&self) -> Result<Vec<Owned>, CallError> {
+        let seen = self.seen().await?;
+        let mut owned = Vec::new();
+        for guest in seen.owned() {
+            let config = match self.api.config(guest).await {
+                // It went while we looked.
+                Err(error) if error.class == Class::Gone => continue,
+                other => other?,
+            };
+            let Some(ours) = Ownership::of(guest, &config) else {
+                tracing::warn!(guest = %guest.noun(), "it has a tag of homestak, but its description does not belong to it");
+                continue;
+            };
+            owned.push(Owned {
+                path: ours.identity.path,
+                tree: ours.identity.tree,
+                incarnation: ours.incarnation,
+                vmid: guest.vmid,
+                ip: None,
+                running: guest.status == "running",
+            });
+        }
+        Ok(owned)
+    }
+}
+
+/// Gives up as soon as nobody wants the result any more: what was begun is on record.
+async fn unless_cancelled<T>(task: &Task, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        () = task.cancel.cancelled() => Err(Fault::new(Code::Cancelled, "cancelled")),
+        result = work => result,
+    }
+}
+
+impl Provider for Pve {
+    fn facts(&self) -> Facts {
+        facts::gather(&self.host.state, self.host.inside.as_ref())
+    }
+
+    fn simulated(&self) -> bool {
+        false
+    }
+
+    fn ensure_image(&self, _name: SiteName, _task: Task) -> Work<'_, ()> {
+        // What a name stands for depends on what is made of it; it is looked for when that is known.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ensure_machine(&self, ask: Ensure, task: Task) -> Work<'_, Ensured> {
+        Box::pin(async move { unless_cancelled(&task, self.host.ensure(&ask, &task)).await })
+    }
+
+    fn start(&self, machine: Identity, task: Task) -> Work<'_, ()> {
+        Box::pin(async move { unless_cancelled(&task, self.host.start(&machine, &task)).await })
+    }
+
+    fn addresses(&self, machine: Identity, task: Task) -> Work<'_, Vec<IpAddr>> {
+        Box::pin(async move {
+            // One look: whoever waits for the machine hears of its agent's joining as soon as it has an address.
+            let look = async {
+                let seen = self.host.seen().await.map_err(|error| error.fault(Code::Provision))?;
+                let Some(guest) = seen.machine(&machine)? else { return Ok(Vec::new()) };
+                Ok(self.host.api.addresses(guest).await.unwrap_or_default())
+            };
+            unless_cancelled(&task, look).await
+        })
+    }
+
+    fn stop(&self, machine: Identity, task: Task) -> Work<'_, ()> {
+        Box::pin(async move { unless_cancelled(&task, self.host.stop(&machine, &task)).await })
+    }
+
+    fn destroy(&self, machine: Identity, task: Task) -> Work<'_, ()> {
+        Box::pin(async move { unless_cancelled(&task, self.host.destroy(&machine, &task)).await })
+    }
+
+    fn list_owned(&self, task: Task) -> Work<'_, Vec<Owned>> {
+        Box::pin(async move {
+            let listed = async { self.host.owned().await.map_err(|error| error.fault(Code::Provision)) };
+            unless_cancelled(&task, listed).await
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Snippets: what a machine's cloud-init reads, as files in the host's own folder.
+//!
+//! `{hostname}-user.yaml` (with the machine's token, so it is root's alone), `{hostname}-meta.yaml` and
+//! `{hostname}-network.yaml`. PVE reads them when the machine starts.
+
+use std::path::PathBuf;
+
+use homestak_node::world::Ensure;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::order::NodeKind;
+
+use super::Host;
+use super::owner::mac;
+use crate::cloud_init::{Program, meta_data, network_config, user_data};
+use crate::files::{read_if_there, write_whole};
+use crate::provider::Identity;
+use crate::settings::ProviderKind;
+
+/// The kinds of snippets there are for each machine.
+const KINDS: [&str; 3] = ["user", "meta", "network"];
+
+/// The texts of a machine's snippets, by kind.
+pub(super) struct Snippets([(&'static str, String); 3]);
+
+impl Snippets {
+    /// What this machine is told. A new life is a new instance, so cloud-init does everything anew.
+    pub(super) fn of(ask: &Ensure, identity: &Identity) -> Self {
+        let (told, name) = (&ask.cloud_init, ask.path.name());
+        let provider = (ask.machine.kind == NodeKind::Pve).then_some(ProviderKind::Pve);
+        Self([
+            ("user", user_data(told, &ask.boot, name, &Program::InImage, provider)),
+            ("meta", meta_data(&ask.incarnation.to_string(), name)),
+            ("network", network_config(told, Some(&mac(identity)))),
+        ])
+    }
+}
+
+impl Host {
+    /// What `cicustom` says.
+    pub(super) fn cicustom(&self, name: &str) -> String {
+        let storage = &self.settings.snippets_storage;
+        KINDS.map(|kind| format!("{kind}={storage}:snippets/{name}-{kind}.yaml")).join(",")
+    }
+
+    fn snippet(&self, name: &str, kind: &str) -> PathBuf {
+        self.settings.snippets_dir.join(format!("{name}-{kind}.yaml"))
+    }
+
+    /// Writes what has changed.
+    pub(super) fn write_snippets(&self, name: &str, snippets: &Snippets) -> Result<(), Fault> {
+        for (kind, text) in &snippets.0 {
+            let file = self.snippet(name, kind);
+            if read_if_there(&file).ok().flatten().as_deref() == Some(text) {
+                continue;
+            }
+            write_whole(&file, text.as_bytes()).map_err(|error| {
+                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let hint =
+                    "`pve: snippets_dir` in the agent's settings is the folder of `pve: snippets_storage` on this host";
+                Fault::new(Code::Provision, format!("{error}: {why}")).hint(hint)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes them.
+    pub(super) fn remove_snippets(&self, name: &str) {
+        for kind in KINDS {
+            let file = self.snippet(name, kind);
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %file.display(), %error, "a snippet is left behind");
+                }
+                _ => {}
+            }
+        }
+    }
+}

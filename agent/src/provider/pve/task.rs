@@ -1,0 +1,219 @@
+//! Waiting: for a task of PVE, for a lock that somebody else has, for both with a cancellation and a limit.
+//!
+//! PVE tells nobody when a task ends, so it is asked: soon at first, later less and less often, so that what is lost by
+//! asking too late stays a small part of what the task itself takes.
+
+use std::time::Duration;
+
+use homestak_node::crash::Side;
+use homestak_node::world::Task;
+use homestak_protocol::fault::{Code, Fault};
+use tokio::time::{Instant, sleep};
+
+use super::Host;
+use super::api::{CallError, Class, Upid};
+use super::deed::Call;
+use super::record::{Record, Step};
+
+/// How soon a task is asked for, and how seldom at most.
+const SOONEST: Duration = Duration::from_millis(15);
+const SELDOM: Duration = Duration::from_secs(1);
+/// A task that has taken this long is asked for again after a part of it.
+const PART: u32 = 16;
+/// How often a task's log is read for what it says last.
+const LOG_AGAIN: Duration = Duration::from_secs(2);
+/// How long a lock of somebody else is waited for: PVE itself waits 10 s, a backup may take minutes.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long it is waited between two attempts, at first and at most.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_MOST: Duration = Duration::from_secs(5);
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Undone {
+    /// Nobody wants it any more.
+    Cancelled,
+    /// PVE says no.
+    Call(CallError),
+    /// What was begun could not be put on record.
+    Storage(String),
+    /// It must not be done.
+    Refused(Box<Fault>),
+}
+
+impl From<CallError> for Undone {
+    fn from(error: CallError) -> Self {
+        Undone::Call(error)
+    }
+}
+
+impl Undone {
+    /// As it travels.
+    pub(super) fn fault(self, phase: Code) -> Fault {
+        match self {
+            Undone::Cancelled => Fault::new(Code::Cancelled, "cancelled"),
+            Undone::Call(error) => error.fault(phase),
+            Undone::Refused(fault) => *fault,
+            Undone::Storage(what) => Fault::new(Code::Storage, what)
+                .hint("look at the space and the permissions of the agent's state folder"),
+        }
+    }
+}
+
+/// The guard against too many attempts: how long it has been tried, and how long to wait.
+struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { until: Instant::now() + PATIENCE, pause: AGAIN }
+    }
+
+    /// Waits before another attempt; false where there is to be none.
+    async fn another(&mut self, task: &Task, error: &CallError) -> Result<bool, Undone> {
+        if error.class != Class::Retryable || Instant::now() >= self.until {
+            return Ok(false);
+        }
+        (task.progress)(format!("waiting: {error}"));
+        tracing::debug!(%error, pause = ?self.pause, "trying again");
+        pause(task, self.pause).await?;
+        self.pause = (self.pause * 2).min(AGAIN_MOST);
+        Ok(true)
+    }
+}
+
+/// Sleeps, unless nobody wants the result any more.
+pub(super) async fn pause(task: &Task, time: Duration) -> Result<(), Undone> {
+    tokio::select! {
+        biased;
+        () = task.cancel.cancelled() => Err(Undone::Cancelled),
+        () = sleep(time) => Ok(()),
+    }
+}
+
+impl Host {
+    /// Does one thing to a guest, on record: the intent before the call, the task after it.
+    pub(super) async fn perform(&self, record: &mut Record, call: Call<'_>, task: &Task) -> Result<(), Undone> {
+        let mut patience = Patience::new();
+        let mut done = self.once(record, call, task).await;
+        loop {
+            let error = match done {
+                // Whoever creates has to look whose the guest is, if there is one now.
+                Err(Undone::Call(error)) if !(matches!(call, Call::Create(..)) && error.in_doubt) => error,
+                other => return other,
+            };
+            if !patience.another(task, &error).await? {
+                return Err(error.into());
+            }
+            // It may have begun all the same, and then its task is there.
+            done = match self.settle(record, task).await {
+                Ok(()) => self.once(record, call, task).await,
+                Err(undone) => Err(undone),
+            };
+        }
+    }
+
+    /// Does it once.
+    pub(super) async fn once(&self, record: &mut Record, call: Call<'_>, task: &Task) -> Result<(), Undone> {
+        let Some(deed) = call.deed() else {
+            self.send(call).await?;
+            return Ok(());
+        };
+        let (around_call, around_task) = deed.points();
+        record.step = Some(Step { deed, task: None });
+        self.put(record)?;
+        self.reach(around_call, Side::Before);
+        let answer = self.send(call).await?;
+        self.reach(around_call, Side::After);
+        let Some(upid) = answer else {
+            record.step = None;
+            return Ok(());
+        };
+        record.step = Some(Step { deed, task: Some(upid.clone()) });
+        self.put(record)?;
+        self.reach(around_task, Side::Before);
+        self.wait(&upid, deed.as_str(), task).await?;
+        self.reach(around_task, Side::After);
+        // Not written: whoever finds the task finds that it has ended.
+        record.step = None;
+        Ok(())
+    }
+
+    /// Waits for a task to end, and fails if it ends badly.
+    pub(super) async fn wait(&self, upid: &Upid, doing: &str, task: &Task) -> Result<(), Undone> {
+        let begun = Instant::now();
+        let mut logged = begun;
+        loop {
+            let status = match self.api.task(upid).await {
+                // PVE keeps only the latest of its tasks; who waits for one that is forgotten has to look at the guest.
+                Err(error) if error.class == Class::Gone => return Ok(()),
+                other => other?,
+            };
+            match status.ended() {
+                None => {}
+                Some("OK") => return Ok(()),
+                Some(words) if words.starts_with("WARNINGS") => {
+                    let log = self.last_line(upid).await;
+                    tracing::warn!(task = %upid, log, "PVE did it with warnings");
+                    return Ok(());
+                }
+                Some(words) => {
+                    let log = self.last_line(upid).await;
+                    let what = format!("{doing} {} ({})", upid.id, upid.kind);
+                    return Err(CallError::of_task(what, words, log.trim_start_matches("TASK ERROR: ")).into());
+                }
+            }
+            let age = begun.elapsed();
+            if logged.elapsed() >= LOG_AGAIN {
+                logged = Instant::now();
+                let line = self.last_line(upid).await;
+                (task.progress)(format!("PVE task {} {}, {} s: {line}", upid.kind, upid.id, age.as_secs()));
+            }
+            pause(task, (age / PART).clamp(SOONEST, SELDOM)).await?;
+        }
+    }
+
+    async fn last_line(&self, upid: &Upid) -> String {
+        self.api.task_log(upid).await.unwrap_or_default()
+    }
+
+    /// Waits for what was being done to a guest when it was last seen, by us or by one before us.
+    pub(super) async fn settle(&self, record: &mut Record, task: &Task) -> Result<(), Undone> {
+        match record.step.as_ref().map(|step| &step.task) {
+            None => return Ok(()),
+            Some(Some(upid)) => self.outlast(upid, task).await?,
+            Some(None) => self.idle(&self.settings.node, record.vmid.number(), task).await?,
+        }
+        record.step = None;
+        Ok(())
+    }
+
+    /// Waits until no task has this guest any more.
+    pub(super) async fn idle(&self, node: &str, vmid: u32, task: &Task) -> Result<(), Undone> {
+        for upid in self.api.running_tasks(node, vmid).await? {
+            self.outlast(&upid, task).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a task to end, well or not.
+    async fn outlast(&self, upid: &Upid, task: &Task) -> Result<(), Undone> {
+        match self.wait(upid, "running", task).await {
+            Err(Undone::Call(error)) if error.class != Class::Permission && !error.in_doubt => {
+                tracing::info!(%error, "a task that was found running has failed");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Puts a record on disk.
+    pub(super) fn put(&self, record: &Record) -> Result<(), Undone> {
+        self.records.write(record).map_err(|error| {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            Undone::Storage(format!("what is done to {} cannot be put on record: {error}: {why}", record.path))
+        })
+    }
+}

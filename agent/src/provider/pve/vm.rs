@@ -1,0 +1,89 @@
+//! The parameters by which PVE makes a machine.
+
+use homestak_node::world::Ensure;
+use homestak_protocol::ids::Vmid;
+use homestak_protocol::order::CloudInit;
+
+use super::Host;
+use super::api::Form;
+use super::owner::{Ownership, mac};
+
+/// A virtual machine's first disk. The seed's machines have it there, and adopted ones too.
+pub(super) const DISK: &str = "virtio0";
+/// A container's.
+pub(super) const ROOTFS: &str = "rootfs";
+/// The network card.
+pub(super) const CARD: &str = "net0";
+
+impl Host {
+    /// A virtual machine: its disk is imported from a volume and grown afterwards, cloud-init has a drive of its own, and a
+    /// serial console is there for images that insist on one (Debian 12).
+    pub(super) fn vm_form(
+        &self,
+        ask: &Ensure,
+        ours: &Ownership,
+        vmid: Vmid,
+        storage: &str,
+        image: Option<&str>,
+    ) -> Form {
+        let name = ask.path.name();
+        let disk = match image {
+            Some(volid) => format!("{storage}:0,import-from={volid},discard=on,iothread=1"),
+            None => format!("{storage}:{},discard=on,iothread=1", ask.machine.disk_gib),
+        };
+        common(Form::new().with("vmid", vmid).with("name", name), ask, ours)
+            .with("cpu", "host")
+            .with("ostype", "l26")
+            .with("agent", "enabled=1")
+            .with("serial0", "socket")
+            .with(DISK, disk)
+            .with("ide2", format_args!("{storage}:cloudinit"))
+            .with("boot", format_args!("order={DISK}"))
+            .with(CARD, format_args!("virtio={},bridge={}", mac(&ours.identity), self.bridge(ask)))
+            .with("cicustom", self.cicustom(name))
+    }
+
+    /// A container: unprivileged, able to carry containers itself.
+    pub(super) fn ct_form(&self, ask: &Ensure, ours: &Ownership, vmid: Vmid, storage: &str, template: &str) -> Form {
+        let init = &ask.cloud_init;
+        let keys = (!init.ssh_keys.is_empty()).then(|| init.ssh_keys.join("\n"));
+        let dns = (!init.dns_servers.is_empty()).then(|| init.dns_servers.join(" "));
+        let card =
+            format!("name=eth0,hwaddr={},bridge={},{},type=veth", mac(&ours.identity), self.bridge(ask), address(init));
+        common(Form::new().with("vmid", vmid).with("hostname", ask.path.name()), ask, ours)
+            .with("ostemplate", template)
+            .with(ROOTFS, format_args!("{storage}:{}", ask.machine.disk_gib))
+            .with_switch("unprivileged", true)
+            .with("features", "nesting=1")
+            .with(CARD, card)
+            .with_some("ssh-public-keys", keys)
+            .with_some("nameserver", dns)
+            .with_some("searchdomain", init.domain.as_deref())
+    }
+
+    /// The bridge that it is on.
+    pub(super) fn bridge<'a>(&'a self, ask: &'a Ensure) -> &'a str {
+        ask.machine.bridge.as_deref().unwrap_or(&self.settings.bridge)
+    }
+}
+
+/// What both kinds have.
+fn common(form: Form, ask: &Ensure, ours: &Ownership) -> Form {
+    form.with("tags", ours.identity.tag())
+        .with("description", ours.text(ask.run))
+        .with("memory", ask.machine.memory_mib)
+        .with("cores", ask.machine.cores)
+        .with_switch("onboot", true)
+}
+
+/// A container's address, as its card has it.
+fn address(init: &CloudInit) -> String {
+    match &init.address {
+        None => "ip=dhcp".to_owned(),
+        Some(address) => {
+            let (ip, gw) = if address.contains(':') { ("ip6", "gw6") } else { ("ip", "gw") };
+            let gateway = init.gateway.as_ref().map(|gateway| format!(",{gw}={gateway}")).unwrap_or_default();
+            format!("{ip}={address}{gateway}")
+        }
+    }
+}

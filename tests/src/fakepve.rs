@@ -1,0 +1,206 @@
+//! A fake Proxmox VE host: a process of its own (`fakepve/stage.py`), with an API under TLS and a second, plain port by which
+//! a test looks into it and makes things go wrong.
+//!
+//! The program comes from PyPI, pinned; `make fakepve` installs it below the target folder. Tests that find none are skipped.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, KeyPair};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::binaries::workspace;
+use crate::needs;
+use crate::stage::Stage;
+
+/// How long the second port may take to answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether the fake is installed; if not, the test is skipped.
+pub fn is_installed(test: &str) -> bool {
+    needs::have(test, "fakepve (make fakepve)", python().exists())
+}
+
+fn python() -> PathBuf {
+    // <target>/<profile>/deps/<this test>
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let target = test.ancestors().nth(3).expect("a test lies in <target>/<profile>/deps");
+    target.join("fakepve/bin/python")
+}
+
+/// A fake host. It ends when it is dropped.
+#[derive(Debug)]
+pub struct FakePve {
+    process: Child,
+    /// The name of its node.
+    pub node: String,
+    /// Its folder of snippets.
+    pub snippets: PathBuf,
+    port: u16,
+    control: u16,
+    fingerprint: String,
+    token: String,
+}
+
+impl FakePve {
+    /// Starts one. `scale` is how many real seconds one of PVE's takes; 0 makes tasks end at once.
+    pub fn start(stage: &Stage, node: &str, scale: f64) -> Self {
+        let folder = stage.folder().join(format!("fakepve-{node}"));
+        let snippets = folder.join("snippets");
+        fs::create_dir_all(&snippets).expect("a stage's folder can be written");
+        let key = KeyPair::generate().expect("there is chance enough for a key");
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = CertificateParams::new(names).and_then(|params| params.self_signed(&key));
+        let certificate = certificate.expect("a certificate can be made");
+        let (cert, secret) = (folder.join("cert.pem"), folder.join("key.pem"));
+        fs::write(&cert, pem("CERTIFICATE", certificate.der())).expect("a stage's folder can be written");
+        fs::write(&secret, pem("PRIVATE KEY", &key.serialize_der())).expect("a stage's folder can be written");
+        let token = "homestak@pve!agent=00000000-0000-4000-8000-000000000001".to_owned();
+        let log = fs::File::create(folder.join("fakepve.log")).expect("a stage's folder can be written");
+        let mut process = Command::new(python())
+            .arg(workspace().join("tests/fakepve/stage.py"))
+            .args(["--host", "127.0.0.1", "--node", node, "--token", &token, "--time-scale", &scale.to_string()])
+            .arg("--cert")
+            .arg(&cert)
+            .arg("--key")
+            .arg(&secret)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the fake can be started");
+        let mut line = String::new();
+        let mut said = BufReader::new(process.stdout.take().expect("its output is a pipe"));
+        said.read_line(&mut line).expect("the fake says where it is");
+        let told: Value = serde_json::from_str(&line).expect("the fake says where it is, see its log");
+        let port = |name: &str| told[name].as_u64().and_then(|port| u16::try_from(port).ok()).expect("it has a port");
+        let hash = digest(&SHA256, certificate.der());
+        Self {
+            port: port("port"),
+            control: port("control"),
+            process,
+            node: node.to_owned(),
+            snippets,
+            fingerprint: hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
+            token,
+        }
+    }
+
+    /// The section `pve` of the settings of this host's agent.
+    pub fn settings(&self) -> Value {
+        json!({
+            "api_endpoint": format!("https://127.0.0.1:{}", self.port),
+            "api_token": self.token,
+            "fingerprint": self.fingerprint,
+            "node": self.node,
+            "snippets_dir": self.snippets,
+            "parallel": 20,
+        })
+    }
+
+    /// Looks at something of it.
+    pub fn look(&self, path: &str) -> Value {
+        self.ask(&format!("GET {path} HTTP/1.0\r\nHost: fake\r\n\r\n"))
+    }
+
+    /// Everything that is there.
+    pub fn state(&self) -> Value {
+        self.look("/state")
+    }
+
+    /// Every guest, by id.
+    pub fn guests(&self) -> Vec<Value> {
+        let mut guests = self.state()["guests"].as_array().expect("it lists guests").clone();
+        guests.sort_by_key(|guest| guest["vmid"].as_u64());
+        guests
+    }
+
+    /// The guest with this name.
+    #[track_caller]
+    pub fn guest(&self, name: &str) -> Value {
+        let guests = self.guests();
+        let found = guests.iter().find(|guest| guest["name"] == name).cloned();
+        found.unwrap_or_else(|| panic!("{} has no guest {name}, only {guests:#?}", self.node))
+    }
+
+    /// Every request that came, `METHOD /path body`, the path without `/api2/json`.
+    pub fn requests(&self) -> Vec<String> {
+        let seen = self.look("/requests");
+        let line = |request: &Value| {
+            let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
+            let path = text("path").trim_start_matches("/api2/json").to_owned();
+            format!("{} {path} {}", text("method"), text("body")).trim().to_owned()
+        };
+        seen.as_array().expect("it lists requests").iter().map(line).collect()
+    }
+
+    /// The requests that change something.
+    pub fn changes(&self) -> Vec<String> {
+        self.requests().into_iter().filter(|line| !line.starts_with("GET")).collect()
+    }
+
+    /// Calls a method of the fake.
+    pub fn call(&self, name: &str, args: Value, kwargs: Value) -> Value {
+        self.tell(&json!({ "call": name, "args": args, "kwargs": kwargs }))
+    }
+
+    /// Sets an attribute of the fake.
+    pub fn set(&self, name: &str, to: Value) {
+        self.tell(&json!({ "set": name, "to": to }));
+    }
+
+    /// Sets an attribute of one of its guests.
+    pub fn set_of(&self, vmid: u64, name: &str, to: Value) {
+        self.tell(&json!({ "set": name, "to": to, "vmid": vmid }));
+    }
+
+    fn tell(&self, command: &Value) -> Value {
+        let body = command.to_string();
+        self.ask(&format!(
+            "POST / HTTP/1.0\r\nHost: fake\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    #[track_caller]
+    fn ask(&self, request: &str) -> Value {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.control)).expect("the fake listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a socket has limits");
+        stream.write_all(request.as_bytes()).expect("the fake listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the fake answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.contains(" 200 "), "{head}\n{body}\nto {request}");
+        serde_json::from_str(body).expect("the fake answers in JSON")
+    }
+
+    /// The folder that its snippets lie in, what is there now.
+    pub fn snippet_files(&self) -> Vec<String> {
+        names_in(&self.snippets)
+    }
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", STANDARD.encode(der))
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+impl Drop for FakePve {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
