@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use homestak_protocol::event::Phase;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::RunId;
-use homestak_protocol::name::HostName;
+use homestak_protocol::name::{HostName, NodeName, SiteName};
 use homestak_protocol::order::OnError;
 use homestak_protocol::path::NodePath;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,7 @@ use crate::documents::{
     ManifestsDocument, NodeDocument, PlanDocument, RunDocument, RunSummary, RunsDocument, ServerDocument,
     StatusDocument, ValidateDocument,
 };
+use crate::tokens::TokenDocument;
 
 /// The longest line: the document of a tree of 10,000 nodes has some 10 MB, a manifest of as many 2 MB.
 pub const MAX_LINE: usize = 32 * 1024 * 1024;
@@ -268,6 +269,20 @@ pub enum Request {
         /// The form.
         format: ManifestFormat,
     },
+    /// Mint a provisioning token with the key that is in force: [`Document::Text`].
+    TokenMint {
+        /// The node that may show it.
+        node: NodeName,
+        /// The spec that it may fetch.
+        spec: SiteName,
+        /// When it was minted, in seconds since 1970; now where none.
+        issued_at: Option<u64>,
+    },
+    /// Look at a token, and whether a key that is in force has signed it: [`Document::Token`].
+    TokenInspect {
+        /// The token.
+        token: String,
+    },
     /// How the daemon is: [`Document::Server`].
     ServerStatus,
     /// End the daemon: [`Document::Empty`] when it has begun to end. Runs go on in their agents.
@@ -390,6 +405,8 @@ pub enum Document {
     Server(ServerDocument),
     /// `server backup`.
     Backup(BackupDocument),
+    /// `token inspect`.
+    Token(TokenDocument),
 }
 
 /// A run that is followed, as it stands when following begins.

@@ -89,12 +89,59 @@ pub struct NodeDocument {
     /// `plan` only: why it is `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// `plan` only: what it was resolved to; none of an orphan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Box<ResolvedDocument>>,
     /// `status` only: whether its agent has a link to its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
     /// `status` only: when its agent was last heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
+}
+
+/// What a node was resolved to, with what is secret masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedDocument {
+    /// The image that its machine starts from.
+    pub image: Option<String>,
+    /// Virtual processors.
+    pub cores: u32,
+    /// MiB.
+    pub memory: u64,
+    /// GiB.
+    pub disk: u64,
+    /// The bridge that it is on.
+    pub bridge: Option<String>,
+    /// The spec that it becomes.
+    pub spec: Option<String>,
+    /// `push` or `pull`; none where there is nothing to configure.
+    pub mode: Option<String>,
+    /// Its provisioning token, masked.
+    pub token: String,
+    /// What its first boot is told.
+    pub first_boot: FirstBootDocument,
+}
+
+/// What the first boot of a machine is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstBootDocument {
+    /// The automation user.
+    pub user: Option<String>,
+    /// Its public keys: kind and comment of each.
+    pub ssh_keys: Vec<String>,
+    /// Root's password hash, masked; none where root has no password.
+    pub root_password: Option<String>,
+    /// What is installed.
+    pub packages: Vec<String>,
+    /// Its address with the length of its prefix; by DHCP where none.
+    pub address: Option<String>,
+    /// Its gateway.
+    pub gateway: Option<String>,
+    /// Its DNS servers.
+    pub dns_servers: Vec<String>,
+    /// Its domain.
+    pub domain: Option<String>,
 }
 
 /// `apply`, `destroy`, `test`.
@@ -228,6 +275,23 @@ pub struct ValidatedDocument {
     /// What is probably not meant.
     pub warnings: Vec<DiagnosticDocument>,
     /// What is worth knowing, such as specs that were taken by default.
+    pub notes: Vec<String>,
+}
+
+/// `site check`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteDocument {
+    /// The folder, or `demo`.
+    pub site: String,
+    /// Whether it can be used.
+    pub valid: bool,
+    /// How many files there are, by the folder that they lie in; empty where the site cannot be used.
+    pub files: BTreeMap<String, usize>,
+    /// All that refuses it, file by file.
+    pub errors: Vec<DiagnosticDocument>,
+    /// What is probably not meant.
+    pub warnings: Vec<DiagnosticDocument>,
+    /// What is worth knowing.
     pub notes: Vec<String>,
 }
 

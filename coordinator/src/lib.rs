@@ -3,7 +3,8 @@
 //!
 //! Its command line is in the binary and in `cli` and `show`; everything that lasts is here: [`daemon`] serves, [`runs`]
 //! decides about verbs, [`lower`] makes orders of manifests, [`site`] is the operator's configuration, [`store`] the record.
-//! [`api`] is what the two sides say to each other, [`documents`] what programs read, [`client`] finds or starts a daemon.
+//! [`api`] is what the two sides say to each other, [`documents`] what programs read, [`client`] finds or starts a daemon,
+//! [`tokens`] are provisioning tokens as people handle them.
 
 pub mod api;
 pub mod client;
@@ -15,3 +16,4 @@ pub mod runs;
 pub mod settings;
 pub mod site;
 pub mod store;
+pub mod tokens;

@@ -5,6 +5,7 @@
 mod agents;
 mod args;
 mod completions;
+mod config;
 mod context;
 mod destroy;
 mod follow;
@@ -15,8 +16,10 @@ mod remedy;
 mod runs;
 mod server;
 mod signals;
+mod site;
 mod source;
 mod status;
+mod token;
 mod usage;
 mod validate;
 mod verb;
@@ -57,6 +60,9 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Validate(given) | Command::Manifest(Manifest::Validate(given)) => validate::run(&context, &given),
         Command::Manifests(Manifests::List(_)) => manifests::list(&context),
         Command::Manifests(Manifests::Show(given)) => manifests::show(&context, &given),
+        Command::Config(given) => config::run(&context, &given),
+        Command::Site(given) => site::run(&context, &given),
+        Command::Token(given) => token::run(&context, &given),
         command => context.block_on(ask(&context, command)),
     };
     usage::finish(&context.printer, outcome)
@@ -90,6 +96,9 @@ async fn ask(context: &Context, command: Command) -> Outcome {
         | Command::Completions(_)
         | Command::Validate(_)
         | Command::Manifests(_)
+        | Command::Config(_)
+        | Command::Site(_)
+        | Command::Token(_)
         | Command::Manifest(_) => Ok(Exit::Done),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use homestak_coord::api::{Exit, Refusal};
-use homestak_coord::documents::ErrorDocument;
+use homestak_coord::documents::{DiagnosticDocument, ErrorDocument};
 use serde::Serialize;
 
 use super::{Outcome, remedy};
@@ -21,6 +21,9 @@ const OUTPUT: &str = "E801";
 #[derive(Serialize)]
 struct Refused<'r> {
     error: &'r ErrorDocument,
+    /// All that is wrong with the files in question.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'r [DiagnosticDocument],
 }
 
 /// Tells what clap has to say: help and version to stdout, wrong usage to stderr and, with `--json`, in a document.
@@ -46,7 +49,8 @@ pub(super) fn tell(error: &clap::Error, args: &[OsString]) -> ExitCode {
     let message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
     let hint = lines.map(|line| line.trim().to_owned()).find(|line| line.starts_with("tip: "));
     let hint = hint.map(|tip| tip.trim_start_matches("tip: ").to_owned()).or(Some("see --help".to_owned()));
-    printer.document(&Refused { error: &ErrorDocument { code: WRONG_USAGE.into(), message, hint, node: None } });
+    let error = ErrorDocument { code: WRONG_USAGE.into(), message, hint, node: None };
+    printer.document(&Refused { error: &error, errors: &[] });
     end(&printer, Exit::Usage)
 }
 
@@ -62,7 +66,7 @@ pub(super) fn finish(printer: &Printer, outcome: Outcome) -> ExitCode {
         Err(refusal) => {
             let refusal = remedy::complete(refusal);
             printer.problem(&refusal);
-            printer.document(&Refused { error: &refusal.error });
+            printer.document(&Refused { error: &refusal.error, errors: &refusal.diagnostics });
             end(printer, refusal.exit)
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::name::HostName;
 use homestak_protocol::path::NodePath;
+use homestak_protocol::token::TokenError;
 use tokio::sync::mpsc;
 
 use super::{Daemon, backup};
@@ -13,6 +14,7 @@ use crate::api::{Answer, BUILD, Document, Exit, Refusal, Request, RunRequest, Ru
 use crate::documents::{JoinDocument, ServerDocument};
 use crate::manifest;
 use crate::runs::{Begun, clock, refuse};
+use crate::tokens::{self, TokenDocument};
 
 /// How long the last answer of a daemon that is asked to end has to reach its client.
 const LAST_WORD: Duration = Duration::from_millis(200);
@@ -74,6 +76,18 @@ async fn dispatch(
         Request::ManifestsShow { manifest, format } => {
             Document::Text(manifest::show(&engine.site(), &manifest, format)?)
         }
+        Request::TokenMint { node, spec, issued_at } => {
+            let (key, _) = engine.signing_keys().map_err(|fault| refuse(&fault))?;
+            let token = tokens::mint(&key, node.as_str(), spec.as_str(), issued_at);
+            Document::Text(token.map_err(|error| refuse(&Fault::new(Code::Internal, error.to_string())))?)
+        }
+        Request::TokenInspect { token } => {
+            let (current, previous) = engine.signing_keys().map_err(|fault| refuse(&fault))?;
+            let keys: Vec<_> = [current].into_iter().chain(previous).collect();
+            let document = TokenDocument::of(&token, Some(&keys));
+            let malformed = |error: TokenError| refuse(&Fault::new(Code::TokenMalformed, error.to_string()));
+            Document::Token(document.map_err(malformed)?)
+        }
         Request::ServerStatus => Document::Server(status(daemon).await),
         Request::ServerStop => {
             tracing::info!("ending on request");
@@ -103,6 +117,7 @@ fn asks_the_site(request: &Request) -> bool {
     match request {
         Request::Run(verb, _) | Request::Plan(verb, _) => *verb != RunVerb::Destroy,
         Request::Validate { .. } | Request::ManifestsList | Request::ManifestsShow { .. } => true,
+        Request::TokenMint { .. } | Request::TokenInspect { .. } => true,
         _ => false,
     }
 }

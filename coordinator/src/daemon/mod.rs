@@ -125,11 +125,12 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     };
     let core = runtime::start(options, &life).await.map_err(|error| internal("the core cannot start", &error))?;
     let (troubled, troubles) = watch::channel(Troubles::new());
-    let tokens = Arc::new(Tokens::new(VerificationKeys { current: key.clone(), previous: None }));
     let parts = Parts { store: store.clone(), core, site, key, limits, life: life.clone(), troubles: troubles.clone() };
     let engine = Engine::new(parts);
     engine.resume().await.map_err(|fault| refuse(&fault))?;
-    let sites = engine.clone();
+    let (sites, signing) = (engine.clone(), engine.clone());
+    let keys = move || signing.signing_keys().map(|(current, previous)| VerificationKeys { current, previous });
+    let tokens = Arc::new(Tokens::new(Arc::new(keys)));
     endpoint.serve(Arc::new(Specs::new(Arc::new(move || sites.site()), tokens)), &life)?;
     let local = local::Local::supervise(&folder, &endpoint, engine.clone(), troubled, &life);
     let daemon = Daemon {

@@ -1,6 +1,6 @@
 //! Provisioning tokens as they are shown: whether one is good, for whom, and by which key.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 
 use homestak_node::source::Asker;
 use homestak_protocol::fault::{Code, Fault};
@@ -17,14 +17,17 @@ pub(super) struct VerificationKeys {
     pub(super) previous: Option<SigningKey>,
 }
 
+/// How the keys are had that are in force now.
+pub(super) type KeysNow = Arc<dyn Fn() -> Result<VerificationKeys, Fault> + Send + Sync>;
+
 /// Judges tokens.
 pub(super) struct Tokens {
-    keys: RwLock<VerificationKeys>,
+    keys: KeysNow,
 }
 
 impl Tokens {
-    pub(super) fn new(keys: VerificationKeys) -> Self {
-        Self { keys: RwLock::new(keys) }
+    pub(super) fn new(keys: KeysNow) -> Self {
+        Self { keys }
     }
 
     /// What a token says, if it is good for this asker and, where one is given, this identity.
@@ -48,7 +51,7 @@ impl Tokens {
     }
 
     fn verify(&self, shown: &str) -> Result<Claims, Fault> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = (self.keys)()?;
         let by_previous = |error| match (&keys.previous, error) {
             (Some(previous), TokenError::Signature) => token::verify(previous, shown),
             (_, error) => Err(error),

@@ -64,6 +64,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
     async fn begin_build(&self, verb: RunVerb, mut request: RunRequest) -> Result<Begun, Refusal> {
         let ready = self.ready(&request).await?;
         let (host, name) = (request.host.clone(), ready.found.manifest.name.clone());
+        self.host_is_known(&host).await?;
         self.host_is_there(&host).await?;
         let _one_at_a_time = self.0.beginning.lock().await;
         let tree = self.tree_id(&host, &name);
@@ -164,7 +165,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let (row, tree) = (row.clone(), self.tree_id(&row.host, &row.manifest));
         let work = move || {
             let settings = &ready.found.manifest.settings;
-            let own_key = shared.site().signing_key()?.cloned();
+            let (key, _) = shared.signing_keys()?;
             let with = Ordering {
                 tree: &tree,
                 run: row.id,
@@ -172,7 +173,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
                 policy: policy(&row, Some(settings), &shared.limits),
                 limits: shared.limits,
                 timeout_buffer: settings.timeout_buffer,
-                key: own_key.as_ref().unwrap_or(&shared.key),
+                key: &key,
                 now_s: clock::now_ms() / 1000,
                 chance: &shared.chance,
             };
@@ -361,6 +362,17 @@ impl<R: Record, C: Reach> Engine<R, C> {
                 }
             }
         }
+    }
+
+    /// Refuses a host that neither the site nor anybody else has heard of. The built-in site knows no hosts, and asks nobody.
+    pub(super) async fn host_is_known(&self, host: &HostName) -> Result<(), Refusal> {
+        let site = self.site();
+        if !site.is_folder() || site.has_host(host) {
+            return Ok(());
+        }
+        let place = NodePath::host_root(host);
+        let joined = self.core().hosts().await.map_err(|fault| refuse(&fault))?.iter().any(|(path, _)| *path == place);
+        if joined { Ok(()) } else { Err(Refusal::new(Exit::Configuration, &site.no_host(host.as_str()))) }
     }
 
     async fn nothing_recorded(&self, tree: &TreeId) -> Result<String, Refusal> {

@@ -19,6 +19,7 @@ mod plan;
 mod presence;
 mod reach;
 mod refuse;
+mod resolved;
 mod status;
 mod watch;
 
@@ -91,6 +92,12 @@ impl<R, C> Shared<R, C> {
     fn site(&self) -> Arc<Site> {
         Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    fn signing_keys(&self) -> Result<(SigningKey, Option<SigningKey>), Fault> {
+        let site = self.site();
+        let current = site.signing_key()?.unwrap_or(&self.key).clone();
+        Ok((current, site.previous_signing_key()?.cloned()))
+    }
 }
 
 impl<R, C> Clone for Engine<R, C> {
@@ -138,6 +145,11 @@ impl<R: Record, C: Reach> Engine<R, C> {
     /// The site as it is now.
     pub fn site(&self) -> Arc<Site> {
         self.0.site()
+    }
+
+    /// What tokens are signed with: the site's key, or the coordinator's own where it has none; and the key before it.
+    pub fn signing_keys(&self) -> Result<(SigningKey, Option<SigningKey>), Fault> {
+        self.0.signing_keys()
     }
 
     /// Puts another site in its place; runs in progress keep what they were ordered with.

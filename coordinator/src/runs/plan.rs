@@ -1,11 +1,13 @@
 //! What a verb would do.
 
+use std::collections::HashMap;
+
 use homestak_node::core::unseen;
 use homestak_protocol::event::{Action, Status};
 use homestak_protocol::ids::Generation;
 
 use super::begin::must_be_new;
-use super::{Engine, Reach, outcome, refuse};
+use super::{Engine, Reach, outcome, refuse, resolved};
 use crate::api::{Refusal, RunRequest, RunVerb};
 use crate::documents::{NodeDocument, PlanDocument};
 use crate::lower::{self, Planned, may_exist};
@@ -22,6 +24,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
 
     async fn plan_build(&self, verb: RunVerb, request: &RunRequest) -> Result<PlanDocument, Refusal> {
         let ready = self.ready(request).await?;
+        self.host_is_known(&request.host).await?;
         let name = &ready.found.manifest.name;
         let tree = self.tree_id(&request.host, name);
         let snapshot = self.core().tree(tree.clone()).await.map_err(|fault| refuse(&fault))?;
@@ -33,6 +36,8 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let wanted: Vec<PlannedNode> = ready.resolved.nodes.iter().map(|node| node.planned.clone()).collect();
         let comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
         self.meets_no_other(&tree, &comparison, request.prune).await?;
+        let resolved: HashMap<_, _> =
+            ready.resolved.nodes.iter().map(|node| (&node.planned.path, resolved::document(node))).collect();
         let document = |planned: &Planned| {
             let path = &planned.node.path;
             let view = views.iter().find(|view| view.path == *path && may_exist(view));
@@ -43,12 +48,13 @@ impl<R: Record, C: Reach> Engine<R, C> {
             node.action = planned.action;
             node.vm_id = chosen.or(node.vm_id);
             node.reason.clone_from(&planned.reason);
+            node.resolved = resolved.get(path).cloned().map(Box::new);
             node.known_after = planned.known_after.as_ref().map(ToString::to_string);
             only_planned(node)
         };
         let mut notes: Vec<String> =
             ready.found.warnings.iter().map(|w| format!("{}:{}: {}", w.file, w.line, w.message)).collect();
-        notes.extend(ready.resolved.notes);
+        notes.extend(ready.resolved.notes.iter().cloned());
         Ok(PlanDocument {
             verb: "plan".into(),
             plans: verb,

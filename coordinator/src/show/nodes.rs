@@ -1,11 +1,11 @@
 //! Nodes as a table in the shape of their tree: for results, states and plans.
 
-use homestak_coord::documents::NodeDocument;
+use homestak_coord::documents::{NodeDocument, ResolvedDocument};
 use homestak_protocol::event::Action;
 
 use super::style::{Style, Tone};
 use super::table::{self, Cell, Column};
-use super::{elapsed, mark, outline};
+use super::{count, elapsed, mark, outline};
 
 /// How nodes stand, or what became of them.
 pub(crate) fn states(nodes: &[NodeDocument], room: Option<usize>, style: Style) -> Vec<String> {
@@ -40,13 +40,16 @@ pub(crate) fn states(nodes: &[NodeDocument], room: Option<usize>, style: Style) 
 
 /// What would be done to nodes.
 pub(crate) fn plan(nodes: &[NodeDocument], room: Option<usize>, style: Style) -> Vec<String> {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 9] = [
         Column::always("NODE"),
         Column::always("ACTION"),
-        Column::rank("TYPE", 1),
-        Column::rank("ID", 2),
-        Column::rank("ADDRESS", 3),
-        Column::rank("", 4),
+        Column::rank("TYPE", 4),
+        Column::rank("ID", 5),
+        Column::rank("ADDRESS", 6),
+        Column::rank("SIZE", 2),
+        Column::rank("IMAGE", 1),
+        Column::rank("SPEC", 3),
+        Column::rank("", 7),
     ];
     let row = |node: &NodeDocument, lead: String| -> Vec<Cell> {
         let (mark, tone) = mark::action_mark(node.action, style);
@@ -57,10 +60,28 @@ pub(crate) fn plan(nodes: &[NodeDocument], room: Option<usize>, style: Style) ->
             node.kind.as_str().into(),
             node.vm_id.map(|id| id.to_string()).unwrap_or_default().into(),
             node.ip.clone().unwrap_or_default().into(),
+            node.resolved.as_ref().map(|resolved| size(resolved)).unwrap_or_default().into(),
+            node.resolved.as_ref().and_then(|resolved| resolved.image.clone()).unwrap_or_default().into(),
+            node.resolved.as_ref().map(|resolved| spec(resolved)).unwrap_or_default().into(),
             node.reason.clone().or(known).unwrap_or_default().into(),
         ]
     };
     table::lines(&COLUMNS, &rows(nodes, style, row), room, style)
+}
+
+/// `4 cores, 8192 MiB, 64 GiB`.
+fn size(node: &ResolvedDocument) -> String {
+    let cores = count::of(usize::try_from(node.cores).unwrap_or(usize::MAX), "core");
+    format!("{cores}, {} MiB, {} GiB", node.memory, node.disk)
+}
+
+/// `base, pull`.
+fn spec(node: &ResolvedDocument) -> String {
+    match (&node.spec, node.mode.as_deref()) {
+        (Some(spec), Some("pull")) => format!("{spec}, pull"),
+        (Some(spec), _) => spec.clone(),
+        (None, _) => String::new(),
+    }
 }
 
 fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String) -> Vec<Cell>) -> Vec<Vec<Cell>> {

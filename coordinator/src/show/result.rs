@@ -7,6 +7,9 @@ use super::command::{Commands, listed};
 use super::style::{Style, Tone};
 use super::{count, diagnostic, elapsed, nodes};
 
+/// How many different first boots a plan tells of.
+const MAX_BOOTS: usize = 4;
+
 /// The result itself: for stdout.
 pub(crate) fn lines(run: &RunDocument, columns: Option<usize>, style: Style) -> Vec<String> {
     let mut lines = vec![title(run, style)];
@@ -121,8 +124,35 @@ pub(crate) fn plan(plan: &PlanDocument, columns: Option<usize>, style: Style) ->
     if plan.nodes.iter().any(|node| node.simulated) {
         lines.push("Machines, packages and services of this host are simulated.".to_owned());
     }
+    lines.extend(first_boots(plan));
     lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
     lines
+}
+
+/// What first boots are told, where it is the same for all machines of one kind of network; `--json` has it for each.
+fn first_boots(plan: &PlanDocument) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for boot in plan.nodes.iter().filter_map(|node| node.resolved.as_ref()).map(|resolved| &resolved.first_boot) {
+        let user = boot.user.as_deref().unwrap_or("root");
+        let keys = count::of(boot.ssh_keys.len(), "SSH key");
+        let root = if boot.root_password.is_some() { "root's password set" } else { "no password for root" };
+        let network = match (&boot.address, &boot.gateway) {
+            (Some(address), Some(gateway)) => format!("address {address} by {gateway}"),
+            (Some(address), None) => format!("address {address}"),
+            (None, _) => "address by DHCP".to_owned(),
+        };
+        let packages = if boot.packages.is_empty() { "no packages".into() } else { boot.packages.join(" ") };
+        let line = format!("First boot: user {user} with {keys}, {root}, {network}; {packages}");
+        if !told.contains(&line) {
+            told.push(line);
+        }
+    }
+    let more = told.len().saturating_sub(MAX_BOOTS);
+    told.truncate(MAX_BOOTS);
+    if more > 0 {
+        told.push(format!("First boot: {more} more that differ; --json has them all"));
+    }
+    told
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::name::HostName;
 use homestak_protocol::secret::Secret;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Site;
 use super::model::{Host, Node};
@@ -36,9 +36,8 @@ pub struct HostConfig {
     pub parent_node: String,
     /// Its API.
     pub api_endpoint: String,
-    /// The API's token: serialized as `[secret]`; see [`HostConfig::with_secrets`].
-    #[serde(serialize_with = "masked")]
-    pub api_token: Option<Secret>,
+    /// The API's token.
+    pub api_token: ApiToken,
     /// Where its machines' disks lie.
     pub datastore: String,
     /// Its own address.
@@ -86,8 +85,34 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn masked<S: serde::Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.is_some() { "[secret]" } else { "" })
+/// An API token, printed as `[secret]` unless somebody asked to see it. A host without one has empty text.
+#[derive(Debug, Clone, Default)]
+pub struct ApiToken {
+    token: Option<Secret>,
+    clear: bool,
+}
+
+impl ApiToken {
+    /// The same, to be printed as it is.
+    #[must_use]
+    pub fn in_clear(self) -> Self {
+        Self { clear: true, ..self }
+    }
+
+    /// The token, if there is one.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+}
+
+impl Serialize for ApiToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match &self.token {
+            None => "",
+            Some(token) if self.clear => token.expose(),
+            Some(_) => "[secret]",
+        })
+    }
 }
 
 impl Site {
@@ -149,7 +174,7 @@ impl Site {
             host: text(node.host.as_ref()),
             parent_node: text(node.parent_node.as_ref()),
             api_endpoint: endpoint.map(|endpoint| endpoint.as_str().to_owned()).unwrap_or_default(),
-            api_token: token.cloned(),
+            api_token: ApiToken { token: token.cloned(), clear: false },
             datastore: datastore.map_or(DEFAULT_DATASTORE.to_owned(), ToString::to_string),
             ip: text(node.ip.as_ref()),
             ssh_host: endpoint.map(|endpoint| endpoint.host().to_owned()).unwrap_or_default(),
@@ -184,7 +209,7 @@ impl Site {
             host: String::new(),
             parent_node: String::new(),
             api_endpoint: String::new(),
-            api_token: None,
+            api_token: ApiToken::default(),
             datastore: defaults.datastore.as_ref().map_or(DEFAULT_DATASTORE.to_owned(), ToString::to_string),
             ip: String::new(),
             ssh_host: String::new(),

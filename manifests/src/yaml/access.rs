@@ -134,12 +134,19 @@ impl<'v> Fields<'v> {
     }
 
     /// Warns about every key that is not in `known`: in files that other programs read too, it may be one of theirs.
-    pub fn only_warn(&self, known: &[&'static str], report: &mut Report<'_>) {
+    /// `elsewhere` may say where a key belongs that is right in another place.
+    pub fn only_warn(
+        &self,
+        known: &[&'static str],
+        elsewhere: fn(&str) -> Option<&'static str>,
+        report: &mut Report<'_>,
+    ) {
         for entry in self.mapping.entries.iter().filter(|entry| !known.contains(&&*entry.key)) {
             let key = quote_key(&format!("{}{}", self.prefix(), entry.key));
-            let hint = match report.nearest(&entry.key, known.iter().copied()) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("the keys known here are {}", known.join(", ")),
+            let hint = match (elsewhere(&entry.key), report.nearest(&entry.key, known.iter().copied())) {
+                (Some(hint), _) => hint.to_owned(),
+                (None, Some(near)) => format!("did you mean {near:?}?"),
+                (None, None) => format!("what is read here: {}", known.join(", ")),
             };
             let message = format!("{}: nothing reads the key {key}", self.subject);
             report.warning(Code::KeyIgnored, entry.key_span, message).hint(hint);

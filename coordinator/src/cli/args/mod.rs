@@ -1,11 +1,14 @@
 //! The command line as clap reads it: commands, flags, help texts. Nothing is done here.
 
 mod agents;
+mod config;
 mod manifests;
 mod run;
 mod server;
+mod site;
 mod source;
 mod span;
+mod token;
 mod tree;
 
 use std::path::PathBuf;
@@ -13,10 +16,13 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::agents::{Agents, AgentsCommand, Join, Revoke};
+pub(crate) use self::config::{AnsibleVars, Config, Host as ConfigHost, Spec as ConfigSpec, Tfvars};
 pub(crate) use self::manifests::{Format, Manifests, Show};
 pub(crate) use self::run::{Apply, Destroy, Plan, RunArgs, Test};
 pub(crate) use self::server::{Adopt, Backup, Listen, Restore, Run, Server, Start};
+pub(crate) use self::site::{SchemaKind as Kind, Site};
 pub(crate) use self::source::{Source, SourceArgs, Validate};
+pub(crate) use self::token::{Inspect, Mint, Token};
 pub(crate) use self::tree::{Cancel, Logs, Runs, Status};
 
 const EXAMPLES: &str = "\
@@ -74,7 +80,8 @@ pub(crate) struct Globals {
 
     /// The site folder [env: HOMESTAK_SITE_CONFIG]
     ///
-    /// Without it, the built-in demo site.
+    /// Without it, the first that is there of `../site-config`, `/usr/local/etc/homestak` and `/opt/homestak/site-config`;
+    /// else the built-in demo site, which `--site demo` names too.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) site: Option<PathBuf>,
 
@@ -109,6 +116,12 @@ pub(crate) enum Command {
     Agents(Agents),
     #[command(subcommand)]
     Manifests(Manifests),
+    #[command(subcommand)]
+    Config(Config),
+    #[command(subcommand)]
+    Site(Site),
+    #[command(subcommand)]
+    Token(Token),
     #[command(subcommand)]
     Server(Server),
     Completions(Completions),

@@ -18,7 +18,10 @@ pub(crate) struct RunArgs {
     pub(crate) source: SourceArgs,
 
     /// The host that carries the tree
-    #[arg(short = 'H', long, value_name = "HOST", default_value = "local")]
+    ///
+    /// A host of the site (`config host` lists them), or `local`. A leading `USER@` is taken and means nothing here: agents
+    /// are not reached by SSH.
+    #[arg(short = 'H', long, value_name = "HOST", default_value = "local", value_parser = host)]
     pub(crate) host: HostName,
 
     /// Show what would be done, and do nothing
@@ -149,4 +152,9 @@ pub(crate) struct Plan {
     /// Exit with 5 if there is something to do
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
+}
+
+/// `[USER@]HOST`.
+fn host(text: &str) -> Result<HostName, homestak_protocol::name::NameError> {
+    HostName::parse(text.split_once('@').map_or(text, |(_, host)| host))
 }

@@ -64,9 +64,9 @@ pub(crate) struct Defaults {
 
 impl Defaults {
     pub(in crate::site) fn read(file: &Fields<'_>, report: &mut Report<'_>) -> Self {
-        file.only_warn(&["defaults"], report);
+        file.only_warn(&["defaults"], elsewhere, report);
         let Some(fields) = take::section(file, "defaults", report) else { return Self::default() };
-        fields.only_warn(KEYS, report);
+        fields.only_warn(KEYS, |_| None, report);
         let host_user = take::renamed(&fields, &["host_user", "ssh_user"], report);
         let vm_user = take::renamed(&fields, &["vm_user", "automation_user"], report);
         let release = take::renamed(&fields, &["image_release", "packer_release"], report);
@@ -91,4 +91,8 @@ impl Defaults {
             vmid_base: take::vmid(&fields, "vmid_base", report),
         }
     }
+}
+
+fn elsewhere(key: &str) -> Option<&'static str> {
+    KEYS.contains(&key).then_some("write it under `defaults:`")
 }

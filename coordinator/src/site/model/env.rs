@@ -15,7 +15,7 @@ pub(in crate::site) struct Env {
 
 impl Env {
     pub(in crate::site) fn read(fields: &Fields<'_>, names: &Names, report: &mut Report<'_>) -> Self {
-        fields.only_warn(&["posture"], report);
+        fields.only_warn(&["posture"], |_| None, report);
         let field = take::filled(fields, "posture");
         let posture = field.and_then(|field| field.name(SiteName::parse, report));
         if let (Some(field), Some(name)) = (field, &posture)

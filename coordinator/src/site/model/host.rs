@@ -34,7 +34,7 @@ pub(in crate::site) struct Host {
 
 impl Host {
     pub(in crate::site) fn read(stem: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Self {
-        fields.only_warn(KEYS, report);
+        fields.only_warn(KEYS, |_| None, report);
         super::node::says_its_name(fields, "host", stem, report);
         let ip = take::address(fields, "ip", address::with_or_without_prefix, report);
         let bridge = read_interfaces(fields, report);
@@ -44,7 +44,7 @@ impl Host {
             ..Self::default()
         };
         if let Some(access) = take::section(fields, "access", report) {
-            access.only_warn(&["host_user", "ssh_user", "ssh_port", "authorized_keys"], report);
+            access.only_warn(&["host_user", "ssh_user", "ssh_port", "authorized_keys"], |_| None, report);
             let user = take::renamed(&access, &["host_user", "ssh_user"], report);
             host.user = user.and_then(|field| field.name(UserName::parse, report));
             let port = access.get("ssh_port").and_then(|field| field.number(1..=u16::MAX.into(), "", report));
@@ -70,14 +70,14 @@ impl Host {
 /// The address of the bridge; those of all interfaces are checked.
 fn read_interfaces(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<IpAddr> {
     let network = take::section(fields, "network", report)?;
-    network.only_warn(&["interfaces"], report);
+    network.only_warn(&["interfaces"], |_| None, report);
     let mut of_bridge = None;
     for interface in take::section(&network, "interfaces", report).iter().flat_map(Fields::iter) {
         if interface.value.is_null() {
             continue;
         }
         let Some(inner) = interface.fields(report) else { continue };
-        inner.only_warn(&["type", "ports", "address", "gateway"], report);
+        inner.only_warn(&["type", "ports", "address", "gateway"], |_| None, report);
         let _ = take::address(&inner, "gateway", address::any, report);
         let given = take::filled(&inner, "address").filter(|field| !field.says("dhcp"));
         let address = given.and_then(|field| {

@@ -54,7 +54,7 @@ impl Node {
         names: &Names,
         report: &mut Report<'_>,
     ) -> Option<Self> {
-        fields.only_warn(KEYS, report);
+        fields.only_warn(KEYS, |_| None, report);
         says_its_name(fields, "node", stem.as_str(), report);
         let host = take::filled(fields, "host");
         let host_name = host.and_then(|field| field.name(HostName::parse, report));

@@ -47,7 +47,6 @@ pub(crate) struct Preset {
 
 impl Preset {
     pub(in crate::site) fn read(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Self> {
-        fields.only_warn(KEYS, report);
         let mut size = |key, range, unit, hint| {
             let field = fields.require(key, Code::KeyMissing, hint, report)?;
             field.number(range, unit, report)
@@ -61,6 +60,11 @@ impl Preset {
         let packages = take::names(fields, "packages", Package::parse, report);
         let mut further = BTreeMap::new();
         for field in fields.iter().filter(|field| !KEYS.contains(&field.key())) {
+            // Any key may be there; one that is nearly one of ours was probably meant to be it.
+            if let Some(near) = report.nearest(field.key(), KEYS.iter().copied()) {
+                let message = format!("{field} is not read, only handed on to tofu");
+                report.warning(Code::KeyIgnored, field.key_span, message).hint(format!("did you mean {near:?}?"));
+            }
             further.extend(field.json(report).map(|value| (field.key().to_owned(), value)));
         }
         Some(Self { cores: cores?, memory: memory?.into(), disk: disk?.into(), ip, gateway, bridge, packages, further })

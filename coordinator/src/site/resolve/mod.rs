@@ -7,4 +7,5 @@ mod tofu;
 
 pub use self::ansible::AnsibleVars;
 pub use self::machine::Machine;
+pub use self::spec::SpecDocument;
 pub use self::tofu::{TofuVars, Wanted};

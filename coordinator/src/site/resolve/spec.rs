@@ -1,5 +1,6 @@
 //! A spec as a node gets it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use homestak_protocol::fault::{Code, Fault};
@@ -12,33 +13,34 @@ use crate::site::Site;
 use crate::site::model::{Domain, Network, Platform, Posture, Run, SPEC_VERSION, User, UserName};
 
 /// A resolved spec: what the spec endpoint serves and what is pushed.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Debug, Serialize)]
+pub struct SpecDocument<'a> {
     schema_version: u32,
     identity: Identity<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<&'a Network>,
     access: Access<'a>,
     platform: &'a Platform,
-    config: BTreeMap<&'a str, &'a Value>,
+    config: BTreeMap<&'a str, Cow<'a, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a Run>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Identity<'a> {
-    hostname: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<NodeName>,
     domain: Option<&'a Domain>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Access<'a> {
     posture: &'a SiteName,
     security: &'a Posture,
     users: Vec<ResolvedUser<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct ResolvedUser<'a> {
     name: &'a UserName,
     sudo: bool,
@@ -48,11 +50,13 @@ struct ResolvedUser<'a> {
 impl Site {
     /// A spec as a node of this name gets it.
     pub fn spec(&self, name: &SiteName, node: &NodeName) -> Result<Spec, Fault> {
-        self.spec_for(name, Some(node))
+        let document = serde_json::to_string(&self.spec_document(name, Some(node))?)
+            .map_err(|error| Fault::new(Code::SpecInvalid, format!("spec {name} cannot be written down: {error}")))?;
+        Ok(Spec { name: name.clone(), document })
     }
 
-    /// A spec as a node of this name gets it; for none in particular, without a host name.
-    pub fn spec_for(&self, name: &SiteName, node: Option<&NodeName>) -> Result<Spec, Fault> {
+    /// The same before it is text; for no node in particular, without a host name.
+    pub fn spec_document(&self, name: &SiteName, node: Option<&NodeName>) -> Result<SpecDocument<'_>, Fault> {
         let content = &self.content;
         let spec = content.specs.get(name).ok_or_else(|| {
             Fault::new(Code::NotFound, format!("the site has no spec {name}"))
@@ -67,15 +71,15 @@ impl Site {
             .hint(one_of("postures", content.postures.keys()))
         })?;
         let users = spec.users.iter().map(|user| self.user(name, user)).collect::<Result<Vec<_>, _>>()?;
-        let mut config: BTreeMap<&str, &Value> = spec.config.iter().map(|(key, value)| (key.as_str(), value)).collect();
-        let timezone = content.defaults.timezone.as_ref().map(|zone| Value::from(zone.as_str()));
-        if let Some(timezone) = &timezone {
-            config.entry("timezone").or_insert(timezone);
+        let config = spec.config.iter().map(|(key, value)| (key.as_str(), Cow::Borrowed(value)));
+        let mut config: BTreeMap<&str, Cow<'_, Value>> = config.collect();
+        if let Some(timezone) = &content.defaults.timezone {
+            config.entry("timezone").or_insert_with(|| Cow::Owned(Value::from(timezone.as_str())));
         }
-        let document = Document {
+        Ok(SpecDocument {
             schema_version: SPEC_VERSION,
             identity: Identity {
-                hostname: spec.hostname.as_ref().or(node).map(NodeName::as_str).unwrap_or_default(),
+                hostname: spec.hostname.as_ref().or(node).cloned(),
                 domain: spec.domain.as_ref().or(content.defaults.domain.as_ref()),
             },
             network: spec.network.as_ref(),
@@ -83,10 +87,7 @@ impl Site {
             platform: &spec.platform,
             config,
             run: spec.run.as_ref(),
-        };
-        let document = serde_json::to_string(&document)
-            .map_err(|error| Fault::new(Code::SpecInvalid, format!("spec {name} cannot be written down: {error}")))?;
-        Ok(Spec { name: name.clone(), document })
+        })
     }
 
     /// A user with its own keys and no other's.

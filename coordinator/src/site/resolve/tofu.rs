@@ -101,7 +101,7 @@ impl Site {
         Ok(TofuVars {
             node: host.node,
             api_endpoint: host.api_endpoint,
-            api_token: host.api_token.map(|token| token.expose().to_owned()).unwrap_or_default(),
+            api_token: host.api_token.secret().map(|token| token.expose().to_owned()).unwrap_or_default(),
             ssh_user: host.ssh_user,
             automation_user: host.automation_user,
             ssh_host: if loopback { Ipv4Addr::LOCALHOST.to_string() } else { host.ip },

@@ -2,7 +2,8 @@
 
 use homestak_protocol::name::NodeName;
 
-use super::*;
+use crate::site::secrets::Keys;
+use crate::site::*;
 
 #[test]
 fn the_demo_site_is_whole() {
