@@ -28,6 +28,7 @@ pub struct TofuVars {
     root_password: String,
     ssh_keys: Vec<String>,
     spec_server: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     dns_servers: Vec<String>,
     vms: Vec<Machine>,
 }
