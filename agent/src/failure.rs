@@ -26,6 +26,12 @@ pub enum Exit {
     Configuration,
     /// 4: an agent cannot be reached, or the state folder is in use; nothing was changed.
     Unreachable,
+    /// 5: there are differences, and it was asked for this code.
+    Differences,
+    /// 1 of `config apply` and `config check`: there is no spec, or it is not valid.
+    NoSpec,
+    /// 2 of `config apply`: the spec could not be applied.
+    NotApplied,
 }
 
 impl Exit {
@@ -36,6 +42,9 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Configuration => 3,
             Exit::Unreachable => 4,
+            Exit::Differences => 5,
+            Exit::NoSpec => 1,
+            Exit::NotApplied => 2,
         }
     }
 }

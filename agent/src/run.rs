@@ -15,6 +15,7 @@ use homestak_node::https::{self, OwnProgram, Relay};
 use homestak_node::journal::file::FileJournal;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::link::{HubEvent, MAILBOX};
+use homestak_node::notify;
 use homestak_node::runtime::{self, BootParts, BootSource};
 use homestak_node::source::SpecSource;
 use homestak_node::tls;
@@ -31,6 +32,7 @@ use homestak_protocol::path::NodePath;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::config::pull::Parent;
 use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
 use crate::provider::Provider;
@@ -73,6 +75,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     let clock = Clock::system();
     let mut uplink = uplink(&settings, state.path(), clock.clone())?;
     let standing = answer_questions(&uplink, state.path(), &life)?;
+    notify::ready();
     if boot_fails(&tests.faults, inside.as_ref(), &life).await {
         return Err(Failure::new(
             Exit::Failed,
@@ -83,6 +86,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     }
     let Some(enrolled) = uplink.enrolled(&life.ending).await else { return Ok(()) };
     let place = enrolled.path;
+    notify::status(&format!("this machine is {place}"));
     check_name(&settings, &place)?;
 
     let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
@@ -96,7 +100,13 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     };
     let (uplink_told, uplink_events) = mpsc::channel(MAILBOX);
     let journal = FileJournal::new(state.path().join("journal"), place.clone(), uplink.identity().journal_key());
-    let world = AgentWorld { state: state.path().to_owned(), provider: provider.clone(), inside, faults: tests.faults };
+    let world = AgentWorld {
+        state: state.path().to_owned(),
+        provider: provider.clone(),
+        inside,
+        parent: Parent::told(&settings),
+        faults: tests.faults,
+    };
     let parts = runtime::Options {
         place: place.clone(),
         journal: Box::new(journal),
@@ -115,6 +125,8 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     }
     standing.settle(Place { path: place, handle, provider });
     life.tracker.spawn(uplink.run(uplink_told, life.ending.clone()));
+    life.ending.cancelled().await;
+    notify::stopping();
     life.drained().await;
     Ok(())
 }

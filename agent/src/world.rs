@@ -11,8 +11,8 @@ use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::{Configuration, Own, Spec};
 use homestak_protocol::path::NodePath;
 
-use crate::config;
-use crate::config::resource::{Difference, Target};
+use crate::config::pull::Parent;
+use crate::config::{self, Deed, Standing, System, Target};
 use crate::facts;
 use crate::provider::local::faults::FaultPlan;
 use crate::provider::local::inside::Inside;
@@ -26,6 +26,8 @@ pub struct AgentWorld {
     pub provider: Option<Arc<dyn Provider>>,
     /// The machine of `local` that this agent runs in; none elsewhere.
     pub inside: Option<Inside>,
+    /// Whom the spec is fetched from; none where this agent was told of nobody.
+    pub parent: Option<Parent>,
     /// What is to go wrong.
     pub faults: FaultPlan,
 }
@@ -37,13 +39,21 @@ impl AgentWorld {
         })
     }
 
-    /// Where this machine is configured.
-    fn target(&self) -> Result<Target, Fault> {
-        let inside = self
-            .inside
-            .as_ref()
-            .ok_or_else(|| Fault::new(Code::Configure, "this host is no machine of a tree, so it is not configured"))?;
-        Ok(Target { root: inside.root(), state: self.state.clone() })
+    /// Where this machine is configured: in its folder, where it is simulated.
+    fn target(&self, path: &NodePath, task: Task) -> Result<Target, Fault> {
+        let system = match &self.inside {
+            Some(inside) => System::Folder(inside.root()),
+            None if path.is_host() => {
+                let text = "this host is no machine of a tree, so it is not configured";
+                return Err(Fault::new(Code::Configure, text));
+            }
+            None if !rustix::process::geteuid().is_root() => {
+                let fault = Fault::new(Code::Configure, "this agent does not run as root, so it can configure nothing");
+                return Err(fault.hint("run it as the unit of `homestak-agent unit` does"));
+            }
+            None => System::Machine,
+        };
+        Ok(Target { system, state: self.state.clone(), task })
     }
 
     async fn ensured(&self, ask: Ensure, task: Task) -> Result<Ensured, Fault> {
@@ -77,31 +87,42 @@ impl AgentWorld {
 
     async fn hosted(&self, path: NodePath, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Host, &task.cancel).await?;
-        let target = self.target()?;
-        let name = path.name().to_owned();
-        let hosted = blocking(move || config::apply(&config::host_resources(&name), &target)).await?;
-        hosted.map(drop).map_err(|error| Fault { code: Code::Host, ..Fault::from(error) })
+        let target = self.target(&path, task)?;
+        let failed = |fault: Fault| Fault { code: Code::Host, ..fault };
+        let hosted = config::engine::run(&config::host_resources(path.name()), &target, Deed::Apply).await;
+        let report = hosted.map_err(|error| failed(config::ConfigError::from(error).into()))?;
+        report.fault().map_or(Ok(()), |fault| Err(failed(fault)))
     }
 
     async fn configured(&self, path: NodePath, what: Configuration, task: Task) -> Result<Configured, Fault> {
         self.faults.meet(&path, Phase::Configure, &task.cancel).await?;
-        let Some(spec) = spec_of(what) else { return Ok(Configured::default()) };
-        let target = self.target()?;
-        let changed = blocking(move || config::apply_spec(&spec, path.name(), &target)).await??;
-        Ok(Configured { changed })
+        let spec = match what {
+            Configuration::Nothing => return Ok(Configured::default()),
+            Configuration::Push(spec) => spec,
+            Configuration::Pull(held) => match &self.parent {
+                Some(parent) => parent.pull(held, path.name(), &self.state, &task).await?,
+                None => held,
+            },
+        };
+        let target = self.target(&path, task)?;
+        let report = config::apply_order(&spec, path.name(), &target).await?;
+        match report.fault() {
+            None => Ok(Configured { changed: report.count(Standing::Changed) > 0 }),
+            Some(fault) => Err(fault),
+        }
     }
 
     async fn verified(&self, path: NodePath, own: Own, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Verify, &task.cancel).await?;
-        let mut wrong = facts_differ(&self.facts(), &path, &own);
+        let mut wrong = facts_differ(&self.facts(), &path, &own, self.inside.is_some());
         if let Some(spec) = spec_of(own.configuration) {
-            let (target, node) = (self.target()?, path.name().to_owned());
-            let found = blocking(move || {
-                let parsed = config::parse(&spec)?;
-                config::check(&config::spec_resources(&parsed, &node), &target)
-            });
-            let found = found.await??;
-            wrong.extend(found.into_iter().map(|Difference { resource, what }| format!("{resource} {what}")));
+            let target = self.target(&path, task)?;
+            let parsed = match config::marker::kept_spec(&self.state)? {
+                Some(kept) => kept,
+                None => config::parse(&spec)?,
+            };
+            let report = config::check_spec(&parsed, path.name(), &target).await?;
+            wrong.extend(report.differences());
         }
         if wrong.is_empty() {
             return Ok(());
@@ -110,29 +131,37 @@ impl AgentWorld {
     }
 }
 
-/// How a machine is not what it was ordered to be.
-fn facts_differ(facts: &Facts, path: &NodePath, own: &Own) -> Vec<String> {
+/// How a machine is not what it was ordered to be. One of `local` says of itself what it was ordered to be; on a real one
+/// the kernel keeps some of the memory, and the file system some of the disk, to itself.
+fn facts_differ(facts: &Facts, path: &NodePath, own: &Own, exactly: bool) -> Vec<String> {
     let machine = &own.machine;
+    let is_near = |is: u64, ordered: u64| if exactly { is == ordered } else { is >= ordered / 4 * 3 };
     let checks = [
-        ("name", facts.hostname.clone(), path.name().to_owned()),
-        ("processors", facts.cores.to_string(), machine.cores.to_string()),
-        ("memory in MiB", facts.memory_mib.to_string(), machine.memory_mib.to_string()),
-        ("disk in GiB", facts.disk_gib.to_string(), machine.disk_gib.to_string()),
+        ("name", facts.hostname.clone(), path.name().to_owned(), facts.hostname == path.name()),
+        ("processors", facts.cores.to_string(), machine.cores.to_string(), facts.cores == machine.cores),
+        (
+            "memory in MiB",
+            facts.memory_mib.to_string(),
+            machine.memory_mib.to_string(),
+            is_near(facts.memory_mib, machine.memory_mib),
+        ),
+        (
+            "disk in GiB",
+            facts.disk_gib.to_string(),
+            machine.disk_gib.to_string(),
+            is_near(facts.disk_gib, machine.disk_gib),
+        ),
     ];
-    let wrong = checks.into_iter().filter(|(_, is, ordered)| is != ordered);
-    wrong.map(|(what, is, ordered)| format!("{what}: {is}, ordered {ordered}")).collect()
+    let wrong = checks.into_iter().filter(|(_, _, _, right)| !right);
+    wrong.map(|(what, is, ordered, _)| format!("{what}: {is}, ordered {ordered}")).collect()
 }
 
-/// What is to be applied. A spec that is to be fetched is the one that its parent holds for it.
+/// What was to be applied, as the order has it.
 fn spec_of(configuration: Configuration) -> Option<Spec> {
     match configuration {
         Configuration::Nothing => None,
         Configuration::Push(spec) | Configuration::Pull(spec) => Some(spec),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Fault::new(Code::Internal, error.to_string()))
 }
 
 impl World for AgentWorld {

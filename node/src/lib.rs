@@ -9,6 +9,7 @@ pub mod https_client;
 pub mod journal;
 pub mod lifecycle;
 pub mod link;
+pub mod notify;
 pub mod operator;
 pub mod process;
 pub mod runtime;

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. With `--json` stdout holds exactly one document, also on failure.
 
 mod ask;
+mod config;
 mod printer;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use homestak_node::telemetry::{self, Format, Verbosity};
 
 use self::printer::Printer;
+use crate::cloud_init;
 use crate::failure::{Exit, Failure, USAGE};
 use crate::run;
 use crate::settings::{Flags, Settings};
@@ -23,6 +25,8 @@ Examples:
                                            join that parent, and stay
   homestak-agent status                    how the agent on this machine stands
   homestak-agent status --json | jq .trees
+  homestak-agent config apply --dry-run    what applying this machine's spec would change
+  homestak-agent unit > /etc/systemd/system/homestak-agent.service
   homestak-agent facts                     what this machine would tell its parent of itself";
 
 /// Makes the machines below this one, configures this one, and tells its parent
@@ -60,7 +64,7 @@ enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent: enrol if need be, dial the parent, serve children
     Run,
@@ -70,6 +74,10 @@ enum Command {
     Status,
     /// Show what is known of this machine
     Facts,
+    /// Fetch, apply and check this machine's spec
+    Config(config::Config),
+    /// Print the systemd unit that runs the agent
+    Unit,
     /// Print the points at which a test may have this program killed
     #[command(hide = true)]
     CrashPoints,
@@ -95,9 +103,9 @@ pub fn main() -> ExitCode {
         LogFormat::Json => Format::Json,
     };
     telemetry::begin(usual.with_flags(cli.output.quiet, cli.output.verbose), format);
-    let printer = Printer { json: cli.output.json };
+    let printer = Printer { json: cli.output.json, quiet: cli.output.quiet };
     match perform(&cli, &printer) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             printer.failure(&failure);
             ExitCode::from(failure.exit.code())
@@ -105,24 +113,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn perform(cli: &Cli, printer: &Printer) -> Result<(), Failure> {
-    if let Command::Completions { shell } = cli.command {
-        return ask::completions(shell, &mut Cli::command(), printer);
-    }
-    if let Command::CrashPoints = cli.command {
-        return ask::crash_points(printer);
+fn perform(cli: &Cli, printer: &Printer) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Completions { shell } => return ask::completions(shell, &mut Cli::command(), printer).map(|()| 0),
+        Command::CrashPoints => return ask::crash_points(printer).map(|()| 0),
+        Command::Unit => {
+            printer.text(cloud_init::UNIT.trim_end());
+            return Ok(0);
+        }
+        _ => {}
     }
     let settings = Settings::settle(&cli.flags, |name| std::env::var_os(name))?;
-    match cli.command {
-        Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))),
-        Command::Enrol => block_on(ask::enrol(&settings, printer)),
-        Command::Status => block_on(ask::status(&settings, printer)),
-        Command::Facts | Command::Completions { .. } | Command::CrashPoints => ask::facts(&settings, printer),
+    match &cli.command {
+        Command::Config(what) => block_on(config::perform(what, &cli.flags, &settings, printer)),
+        Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))).map(|()| 0),
+        Command::Enrol => block_on(ask::enrol(&settings, printer)).map(|()| 0),
+        Command::Status => block_on(ask::status(&settings, printer)).map(|()| 0),
+        _ => ask::facts(&settings, printer).map(|()| 0),
     }
 }
 
 /// One thread carries everything: an agent waits, mostly, and should be small meanwhile.
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -149,6 +161,7 @@ fn misunderstood(error: &clap::Error, wants_json: bool) -> ExitCode {
     let mut lines = said.trim_start_matches("error: ").splitn(2, '\n');
     let message = lines.next().unwrap_or_default();
     let failure = Failure::new(Exit::Usage, USAGE, message, "`homestak-agent --help` shows what there is");
-    Printer { json: wants_json }.misunderstanding(&failure, lines.next().unwrap_or_default().trim_matches('\n'));
+    Printer { json: wants_json, quiet: false }
+        .misunderstanding(&failure, lines.next().unwrap_or_default().trim_matches('\n'));
     ExitCode::from(Exit::Usage.code())
 }

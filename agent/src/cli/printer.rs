@@ -11,6 +11,8 @@ use crate::failure::{Failure, Shown};
 pub(super) struct Printer {
     /// One JSON document, and no text, on stdout.
     pub(super) json: bool,
+    /// No progress on stderr.
+    pub(super) quiet: bool,
 }
 
 impl Printer {
@@ -31,6 +33,34 @@ impl Printer {
     /// Text on stdout. Whoever has stopped reading wants no more.
     pub(super) fn text(&self, text: impl Display) {
         let _gone = writeln!(io::stdout(), "{text}");
+    }
+
+    /// What was asked for and could not be had in full: the document says both.
+    pub(super) fn failure_with(&self, failure: &Failure, mut document: Value, text: &str) {
+        if self.json {
+            if let (Some(document), Some(error)) = (document.as_object_mut(), failure.to_json().get("error")) {
+                document.insert("error".to_owned(), error.clone());
+            }
+            self.document(&document);
+        } else {
+            self.text(text);
+        }
+        let _gone = writeln!(io::stderr(), "{:?}", Shown(failure));
+    }
+
+    /// What should not go unnoticed.
+    pub(super) fn warning(&self, text: &str) {
+        let _gone = writeln!(io::stderr(), "warning: {text}");
+    }
+
+    /// Where it is told how far something has come: on stderr, unless nobody wants to know.
+    pub(super) fn progress(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let quiet = self.quiet;
+        move |text| {
+            if !quiet {
+                let _gone = writeln!(io::stderr(), "{text}");
+            }
+        }
     }
 
     /// What went wrong.

@@ -1,29 +1,43 @@
 //! Configuration: a resolved spec becomes a list of resources, and they are put right one by one.
 //!
-//! Everything goes below the target's root folder. On `local` packages and services cannot be had there and are put on
-//! record instead. Applying twice changes nothing the second time; checking is applying without the deed.
+//! On a real machine that is done with its own tools. In a folder (provider `local`, `--root`) files are written, and what
+//! takes a program is put on record instead. Applying twice changes nothing the second time; checking is applying without
+//! the deed. One configuration at a time works on a state folder.
 
+pub mod ansible;
+pub mod command;
+pub mod engine;
+pub mod fetch;
+mod lock;
+pub mod marker;
+pub mod pull;
 pub mod resource;
+mod resources;
 pub mod spec;
-
-use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
+pub mod system;
+pub mod trouble;
 
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::Spec;
-use serde::Serialize;
 
-use self::resource::{Difference, NoFile, Recorded, Resource, Simulated, Target, TextFile};
-use self::spec::{NodeSpec, User};
-use crate::files::{FileError, read_if_there, to_yaml, write_whole};
-
-/// Files that everybody may read, in folders that everybody may enter.
-const PUBLIC: (u32, u32) = (0o644, 0o755);
-/// Files of one user.
-const PRIVATE: (u32, u32) = (0o600, 0o700);
-/// Files that sudo reads; it refuses others.
-const SUDOERS: (u32, u32) = (0o440, 0o750);
+pub use self::engine::{Deed, Report, Standing};
+use self::lock::Lock;
+use self::resource::Resource;
+use self::resources::account::Account;
+use self::resources::fail2ban::Fail2ban;
+use self::resources::hostname::Hostname;
+use self::resources::keys::Keys;
+use self::resources::nag::NoNag;
+use self::resources::packages::Packages;
+use self::resources::record::{Recorded, Simulated};
+use self::resources::services::Services;
+use self::resources::sshd::Sshd;
+use self::resources::sudo::Sudo;
+use self::resources::timezone::Timezone;
+use self::spec::NodeSpec;
+pub use self::system::{System, Target};
+use self::trouble::Trouble;
+use crate::files::FileError;
 
 /// Why a machine cannot be configured.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +53,25 @@ pub enum ConfigError {
     /// The file system says no.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another process configures this machine.
+    #[error("another process is configuring this machine")]
+    Busy,
+    /// The result is no longer wanted.
+    #[error("cancelled")]
+    Cancelled,
+    /// A program that does it in our place says no.
+    #[error(transparent)]
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for ConfigError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::File { file } => ConfigError::File(file),
+            Trouble::Cancelled => ConfigError::Cancelled,
+            other => ConfigError::Trouble(other),
+        }
+    }
 }
 
 impl From<ConfigError> for Fault {
@@ -49,94 +82,87 @@ impl From<ConfigError> for Fault {
             }
             ConfigError::File(file) => Fault::new(Code::Configure, format!("{file}: {}", file.source))
                 .hint("look at the free space and the permissions there"),
+            ConfigError::Busy => Fault { retryable: true, ..Fault::new(Code::Configure, error.to_string()) },
+            ConfigError::Cancelled => Fault::new(Code::Cancelled, "the configuration was cancelled"),
+            ConfigError::Trouble(trouble) => Fault::new(Code::Configure, error.to_string()).hint(trouble.hint()),
         }
     }
 }
 
 /// Turns a machine into a host, as far as a folder can be one: its name, and where it is found by it.
 pub fn host_resources(name: &str) -> Vec<Box<dyn Resource>> {
-    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n");
+    let names = ["proxmox-ve".to_owned()].into();
     vec![
-        text("etc/hostname", format!("{name}\n"), PUBLIC),
-        text("etc/hosts", hosts, PUBLIC),
-        recorded(Simulated::Packages, ["proxmox-ve"]),
+        Box::new(Hostname { name: name.to_owned(), domain: None }),
+        Box::new(Recorded { what: Simulated::Packages, names }),
     ]
 }
 
-/// What a spec asks for. `node` is the node's own name.
-pub fn spec_resources(spec: &NodeSpec, node: &str) -> Vec<Box<dyn Resource>> {
+/// What a spec asks for, in the order in which it is put right. `node` is the node's own name.
+pub fn spec_resources(spec: &NodeSpec, node: &str, system: &System) -> Vec<Box<dyn Resource>> {
     let security = &spec.access.security;
-    let hostname = spec.identity.hostname.as_ref().map_or(node, |name| name.as_str());
-    let mut wanted = vec![text("etc/hostname", format!("{hostname}\n"), PUBLIC)];
+    let real = *system == System::Machine;
+    let hostname = spec.identity.hostname.as_ref().map_or(node, |name| name.as_str()).to_owned();
+    let domain = spec.identity.domain.as_ref().map(|domain| domain.as_str().to_owned());
+    let mut wanted: Vec<Box<dyn Resource>> = vec![Box::new(Hostname { name: hostname, domain })];
+    if real {
+        wanted.push(Box::new(Packages(with_implied(spec))));
+    } else {
+        let names = spec.packages().into_iter().map(str::to_owned).collect();
+        wanted.push(Box::new(Recorded { what: Simulated::Packages, names }));
+    }
     if let Some(timezone) = &spec.config.timezone {
-        wanted.push(text("etc/timezone", format!("{timezone}\n"), PUBLIC));
+        wanted.push(Box::new(Timezone(timezone.as_str().to_owned())));
     }
-    wanted.push(recorded(Simulated::Packages, spec.packages()));
-    for user in &spec.access.users {
-        user_resources(user, security.sudo.nopasswd, &mut wanted);
+    let users = &spec.access.users;
+    let named = |user: &spec::User| user.name.as_str().to_owned();
+    if real {
+        wanted.extend(users.iter().map(|user| Box::new(Account(named(user))) as Box<dyn Resource>));
     }
-    let sshd = format!(
-        "Port {}\nPermitRootLogin {}\nPasswordAuthentication {}\n",
-        security.ssh.port,
-        security.ssh.permit_root_login.as_str(),
-        security.ssh.password_authentication.as_str()
-    );
-    wanted.push(text("etc/ssh/sshd_config.d/10-homestak.conf", sshd, PUBLIC));
-    let jail = "etc/fail2ban/jail.d/homestak.conf";
-    wanted.push(match security.fail2ban.enabled {
-        true => text(jail, format!("[sshd]\nenabled = true\nport = {}\n", security.ssh.port), PUBLIC),
-        false => Box::new(NoFile { path: jail.to_owned() }),
-    });
+    let sudoers = users.iter().filter(|user| user.sudo).map(named).collect();
+    wanted.push(Box::new(Sudo { users: sudoers, nopasswd: security.sudo.nopasswd }));
+    for user in users {
+        let keys = user.ssh_keys.iter().map(|key| key.as_str().to_owned()).collect();
+        wanted.push(Box::new(Keys { user: named(user), keys }));
+    }
+    wanted.push(Box::new(Sshd {
+        port: security.ssh.port,
+        root_login: security.ssh.permit_root_login.as_str().to_owned(),
+        passwords: security.ssh.password_authentication.0,
+        users_with_keys: users.iter().filter(|user| !user.ssh_keys.is_empty()).map(named).collect(),
+        users: users.iter().map(named).collect(),
+    }));
+    wanted.push(Box::new(Fail2ban { enabled: security.fail2ban.enabled, port: security.ssh.port }));
     let services = &spec.platform.services;
-    wanted.push(recorded(Simulated::Enabled, services.enable.iter().map(|unit| unit.as_str())));
-    wanted.push(recorded(Simulated::Disabled, services.disable.iter().map(|unit| unit.as_str())));
+    let names = |units: &[spec::UnitName]| units.iter().map(|unit| unit.as_str().to_owned()).collect::<Vec<_>>();
+    let (enable, disable) = (names(&services.enable), names(&services.disable));
+    if real {
+        wanted.push(Box::new(Services { enable, disable }));
+    } else {
+        wanted.push(Box::new(Recorded { what: Simulated::Enabled, names: enable.into_iter().collect() }));
+        wanted.push(Box::new(Recorded { what: Simulated::Disabled, names: disable.into_iter().collect() }));
+    }
+    if spec.config.pve.remove_subscription_nag {
+        wanted.push(Box::new(NoNag));
+    }
     wanted
 }
 
-fn user_resources(user: &User, nopasswd: bool, wanted: &mut Vec<Box<dyn Resource>>) {
-    let name = &user.name;
-    let home = if name.as_str() == "root" { "root".to_owned() } else { format!("home/{name}") };
-    let keys: String = user.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
-    wanted.push(text(&format!("{home}/.ssh/authorized_keys"), keys, PRIVATE));
-    let sudoers = format!("etc/sudoers.d/homestak-{name}");
-    wanted.push(match user.sudo {
-        true => {
-            let password = if nopasswd { "NOPASSWD: " } else { "" };
-            text(&sudoers, format!("{name} ALL=(ALL:ALL) {password}ALL\n"), SUDOERS)
-        }
-        false => Box::new(NoFile { path: sudoers }),
-    });
-}
-
-fn text(path: &str, content: String, mode: (u32, u32)) -> Box<dyn Resource> {
-    Box::new(TextFile { path: path.to_owned(), content, mode })
-}
-
-fn recorded<'a>(what: Simulated, names: impl IntoIterator<Item = &'a str>) -> Box<dyn Resource> {
-    Box::new(Recorded { what, names: names.into_iter().map(str::to_owned).collect() })
-}
-
-/// Everything that is not as it should be.
-pub fn check(resources: &[Box<dyn Resource>], target: &Target) -> Result<Vec<Difference>, ConfigError> {
-    let mut found = Vec::new();
-    for resource in resources {
-        if let Some(what) = resource.check(target)? {
-            found.push(Difference { resource: resource.name(), what });
+/// Every package that a spec names, and those without which something else that it asks for cannot be.
+fn with_implied(spec: &NodeSpec) -> Vec<String> {
+    let mut packages: Vec<String> = spec.packages().into_iter().map(str::to_owned).collect();
+    let implied = [
+        ("sudo", spec.access.users.iter().any(|user| user.sudo)),
+        ("tzdata", spec.config.timezone.is_some()),
+        // fail2ban reads the journal with it.
+        ("python3-systemd", spec.access.security.fail2ban.enabled),
+    ];
+    for (package, _) in implied.into_iter().filter(|(_, wanted)| *wanted) {
+        if !packages.iter().any(|named| named == package) {
+            packages.push(package.to_owned());
         }
     }
-    Ok(found)
-}
-
-/// Puts right what is not as it should be, and says what that was.
-pub fn apply(resources: &[Box<dyn Resource>], target: &Target) -> Result<Vec<Difference>, ConfigError> {
-    let mut changed = Vec::new();
-    for resource in resources {
-        if let Some(what) = resource.check(target)? {
-            resource.apply(target)?;
-            changed.push(Difference { resource: resource.name(), what });
-        }
-    }
-    Ok(changed)
+    packages
 }
 
 /// Parses a spec.
@@ -144,61 +170,32 @@ pub fn parse(spec: &Spec) -> Result<NodeSpec, ConfigError> {
     NodeSpec::parse(&spec.document).map_err(|why| ConfigError::Spec { name: spec.name.to_string(), why })
 }
 
-/// Applies a spec, and leaves word of it in the state folder. True where something was changed.
-pub fn apply_spec(spec: &Spec, node: &str, target: &Target) -> Result<bool, ConfigError> {
-    let parsed = parse(spec)?;
-    keep_spec(spec, &target.state)?;
-    let changed = apply(&spec_resources(&parsed, node), target)?;
-    for Difference { resource, what } in &changed {
-        tracing::info!(%resource, %what, "put right");
-    }
-    let complete = Complete {
-        phase: "config",
-        status: "complete",
-        timestamp: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        spec: parsed.identity.hostname.as_ref().map_or(spec.name.as_str(), |name| name.as_str()),
-        packages: parsed.packages().len(),
-        services_enabled: parsed.platform.services.enable.len(),
-        services_disabled: parsed.platform.services.disable.len(),
-        users: parsed.access.users.len(),
-        changed: !changed.is_empty(),
-    };
-    let file = target.state.join("config-complete.json");
-    let text = serde_json::to_vec_pretty(&complete).map_err(|error| FileError::of(&file, "written")(error.into()))?;
-    write_whole(&file, &text)?;
-    Ok(complete.changed)
+/// How a machine is not what a spec asks for.
+pub async fn check_spec(spec: &NodeSpec, node: &str, target: &Target) -> Result<Report, ConfigError> {
+    Ok(engine::run(&spec_resources(spec, node, &target.system), target, Deed::Check).await?)
 }
 
-/// `config-complete.json`. The numbers count, as they always did.
-#[derive(Serialize)]
-struct Complete<'a> {
-    phase: &'static str,
-    status: &'static str,
-    timestamp: String,
-    spec: &'a str,
-    packages: usize,
-    services_enabled: usize,
-    services_disabled: usize,
-    users: usize,
-    changed: bool,
-}
-
-/// Keeps the spec as `spec.yaml`, and another one before it as `spec.yaml.prev`.
-fn keep_spec(spec: &Spec, state: &Path) -> Result<(), ConfigError> {
-    let unusable = |why: String| ConfigError::Spec { name: spec.name.to_string(), why };
-    let document: serde_json::Value =
-        serde_json::from_str(&spec.document).map_err(|error| unusable(error.to_string()))?;
-    let text = to_yaml(&document).map_err(unusable)?;
-    let file = state.join("spec.yaml");
-    match read_if_there(&file)? {
-        Some(before) if before == text => return Ok(()),
-        Some(_) => {
-            let previous = state.join("spec.yaml.prev");
-            fs::rename(&file, &previous).map_err(FileError::of(&previous, "kept"))?;
+/// Applies a spec, and leaves word of it in the state folder.
+pub async fn apply_spec(spec: &NodeSpec, name: &str, node: &str, target: &Target) -> Result<Report, ConfigError> {
+    let _alone = Lock::take(&target.state, &target.task.cancel).await?;
+    let applied = engine::run(&spec_resources(spec, node, &target.system), target, Deed::Apply).await?;
+    match applied.fault() {
+        None => marker::complete(spec, name, applied.count(Standing::Changed), &target.state)?,
+        Some(fault) => {
+            // On a full disk there is no room for the word either; what failed is told all the same.
+            if let Err(error) = marker::Failed::of_apply(&fault, node, Some(name)).write(&target.state) {
+                tracing::warn!(%error, "no word of the failure can be left");
+            }
         }
-        None => {}
     }
-    Ok(write_whole(&file, text.as_bytes())?)
+    Ok(applied)
+}
+
+/// Applies a spec that came with an order: it is kept as the one of this machine.
+pub async fn apply_order(spec: &Spec, node: &str, target: &Target) -> Result<Report, ConfigError> {
+    let parsed = parse(spec)?;
+    marker::keep_spec(&spec.document, &target.state).map_err(|why| why.into_config_error(spec.name.as_str()))?;
+    apply_spec(&parsed, spec.name.as_str(), node, target).await
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Keys that this version does not know are passed over: the document may come from a newer coordinator.
 
 use std::fmt;
+use std::time::Duration;
 
 use homestak_protocol::name::NodeName;
 use serde::Deserialize;
@@ -11,6 +12,10 @@ use serde::de::{Deserializer, Error, Visitor};
 
 /// The version that is understood.
 const SCHEMA_VERSION: u64 = 1;
+/// How often a node is looked at where its spec only says that it is.
+const USUAL_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// The shortest interval; looking takes a tenth of that.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a node is to become.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +33,9 @@ pub struct NodeSpec {
     /// Everything else.
     #[serde(default)]
     pub config: Config,
+    /// When it is looked at again.
+    #[serde(default)]
+    pub run: Run,
 }
 
 /// Who a node is.
@@ -35,6 +43,8 @@ pub struct NodeSpec {
 pub struct Identity {
     /// Its host name; its node's name where none.
     pub hostname: Option<NodeName>,
+    /// Its domain.
+    pub domain: Option<DomainName>,
 }
 
 /// Who may use a node, and how.
@@ -142,16 +152,76 @@ pub struct Services {
 pub struct Config {
     /// Name of the time zone (tz database).
     pub timezone: Option<TimeZone>,
+    /// What only concerns a Proxmox VE host.
+    pub pve: Pve,
+}
+
+/// What only concerns a Proxmox VE host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Pve {
+    /// Nobody is told at log-in that there is no subscription.
+    pub remove_subscription_nag: bool,
+}
+
+/// When a node is looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    /// On which occasion.
+    pub trigger: Trigger,
+    /// How often, where that is by the clock.
+    pub interval: Option<Interval>,
+}
+
+impl Run {
+    /// How often the node is to be looked at; none where nobody is to look by the clock.
+    pub fn every(&self) -> Option<Duration> {
+        match self.trigger {
+            Trigger::Schedule => Some(self.interval.map_or(USUAL_INTERVAL, |interval| interval.0)),
+            Trigger::Other => None,
+        }
+    }
+}
+
+/// On which occasion a node is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// By the clock.
+    Schedule,
+    /// When somebody asks, or on an occasion that this version does not know.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// How often, as `30m` or `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(pub Duration);
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match humantime::parse_duration(&text) {
+            Ok(interval) if interval >= MIN_INTERVAL => Ok(Self(interval)),
+            _ => Err(D::Error::custom(format!("{text:?}: an interval is a second or more, as in `30m` or `1h`"))),
+        }
+    }
 }
 
 impl NodeSpec {
     /// Parses the document.
     pub fn parse(document: &str) -> Result<Self, String> {
-        let spec: Self = serde_json::from_str(document).map_err(|error| error.to_string())?;
-        if spec.schema_version != SCHEMA_VERSION {
-            return Err(format!("it has schema version {}, this agent knows {SCHEMA_VERSION}", spec.schema_version));
+        serde_json::from_str::<Self>(document).map_err(|error| error.to_string())?.of_known_version()
+    }
+
+    /// The same, unless it is of a version that is not understood.
+    pub fn of_known_version(self) -> Result<Self, String> {
+        match self.schema_version {
+            SCHEMA_VERSION => Ok(self),
+            other => Err(format!("it has schema version {other}, this agent knows {SCHEMA_VERSION}")),
         }
-        Ok(spec)
     }
 
     /// Every package: the spec's first, then those of its posture, each once.
@@ -218,6 +288,18 @@ checked!(
                 |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'),
             )
     }
+);
+
+checked!(
+    /// A DNS domain.
+    DomainName,
+    "a domain is labels of letters, digits and `-`, with `.` between them",
+    |text| text.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'))
+        && is_made_of(
+            text,
+            |c| c.is_ascii_alphanumeric(),
+            |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')
+        )
 );
 
 checked!(

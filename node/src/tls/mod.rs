@@ -10,7 +10,8 @@ mod server;
 use std::sync::Arc;
 
 use homestak_protocol::version::{ALPN_ENROL, ALPN_LINK};
-use rustls::client::{ClientConfig, Resumption};
+pub use rustls::client::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};

@@ -1,0 +1,33 @@
+//! One HTTPS request for a spec, within a limit and a size.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homestak_node::https_client::{Answer, HttpsClient, Server};
+use homestak_node::lifecycle::Lifecycle;
+use homestak_node::tls::ClientConfig;
+use homestak_protocol::secret::Secret;
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::{HeaderMap, Method};
+
+/// How long a server may take to answer: the seed's.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The largest answer. A spec with a thousand packages and keys has 100 KiB.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// Gets a path of a server, given as `host:port`.
+pub(super) async fn get(server: &str, path: &str, token: &Secret, tls: Arc<ClientConfig>) -> Result<Answer, String> {
+    let (host, port) = server.rsplit_once(':').ok_or("this names no port")?;
+    let port = port.parse().map_err(|_| "this names no port")?;
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| "the token has characters that no token has")?;
+    bearer.set_sensitive(true);
+    let headers =
+        HeaderMap::from_iter([(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]);
+    // Its connection ends with this one request.
+    let life = Lifecycle::new();
+    let _end = life.ending.clone().drop_guard();
+    let client = HttpsClient::new(Server { host, port, tls, idle: Duration::ZERO, max_answer: MAX_BODY }, &life)?;
+    client.ask(Method::GET, path, headers, Vec::new(), LIMIT).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,14 @@
+//! What there is to be put right on a machine, one file each.
+
+pub(super) mod account;
+pub(super) mod dpkg;
+pub(super) mod fail2ban;
+pub(super) mod hostname;
+pub(super) mod keys;
+pub(super) mod nag;
+pub(super) mod packages;
+pub(super) mod record;
+pub(super) mod services;
+pub(super) mod sshd;
+pub(super) mod sudo;
+pub(super) mod timezone;
