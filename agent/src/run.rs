@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use crate::files::{read_if_there, write_whole};
 use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
 use crate::provider::local::inside::Inside;
-use crate::provider::local::{Launcher, Local, Options};
+use crate::provider::local::{Launcher, Local, Options, SPAWN};
 use crate::provider::pve::{self, Pve};
 use crate::settings::{ProviderKind, Settings};
 use crate::socket;
@@ -259,7 +259,9 @@ fn provider(
             Ok(Some(Arc::new(pve)))
         }
         Some(ProviderKind::Local) => {
-            let program = std::env::current_exe().map_err(|error| Failure::machine("finding this program", error))?;
+            let instead = std::env::var_os(SPAWN).filter(|program| !program.is_empty()).map(PathBuf::from);
+            let program = instead.map_or_else(std::env::current_exe, Ok);
+            let program = program.map_err(|error| Failure::machine("finding this program", error))?;
             let options = Options {
                 state: state.to_owned(),
                 place: place.clone(),
@@ -327,8 +329,8 @@ async fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpList
     let kept = state.join("port");
     let ip = settings.bind.unwrap_or(match settings.provider {
         // Machines of `local` are on this machine, and nobody else needs to reach us.
-        Some(ProviderKind::Local) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Some(ProviderKind::Pve) | None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Some(ProviderKind::Local) if std::env::var_os(SPAWN).is_none() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     });
     let failed = |error| Failure::machine(&format!("listening on {ip}, port {}", settings.port), error);
     if settings.port != 0 {

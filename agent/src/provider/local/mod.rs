@@ -40,7 +40,7 @@ use self::image::{entries, remove_folder};
 use self::inside::Inside;
 use self::keeper::Keeper;
 use self::record::{Desired, Record};
-pub use self::spawn::Launcher;
+pub use self::spawn::{Launcher, SPAWN};
 use self::trash::{DRAFT, TRASH, end_machines};
 use crate::facts;
 use crate::files::{FileError, private_folder};

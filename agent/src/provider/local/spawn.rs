@@ -21,6 +21,10 @@ use super::record::{Record, boot_path, state_path};
 use crate::files::FILE_MODE;
 use crate::settings::{AgentFile, LocalSection, ProviderKind, Servers};
 
+/// Names a program that is run in place of the agent of each machine, with the same arguments: a test's, which boots a real
+/// machine and starts the agent inside it. Its process is the machine's: it ends when the machine does.
+pub const SPAWN: &str = "HOMESTAK_LOCAL_SPAWN";
+
 /// What a machine inherits of its maker's environment. Everything else it is told by its file; nothing here is secret.
 const INHERITED: [&str; 9] = [
     "PATH",
