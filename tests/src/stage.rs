@@ -115,6 +115,11 @@ impl Stage {
         self.own = Some(bin);
     }
 
+    /// Has every program run by another one, such as one that puts it into a network of the test's own.
+    pub fn run_by(&mut self, program: Vec<String>) {
+        self.by = program.into_iter().map(OsString::from).collect();
+    }
+
     /// Where a program under test is for this stage.
     pub fn program(&self, program: &Path) -> PathBuf {
         match (&self.own, program.file_name()) {

@@ -5,6 +5,7 @@
 mod ask;
 mod config;
 mod printer;
+mod seed;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -78,6 +79,8 @@ enum Command {
     Config(config::Config),
     /// Print the systemd unit that runs the agent
     Unit,
+    #[command(hide = true)]
+    CloudInit(seed::Seed),
     /// Print the points at which a test may have this program killed
     #[command(hide = true)]
     CrashPoints,
@@ -126,6 +129,7 @@ fn perform(cli: &Cli, printer: &Printer) -> Result<u8, Failure> {
     let settings = Settings::settle(&cli.flags, |name| std::env::var_os(name))?;
     match &cli.command {
         Command::Config(what) => block_on(config::perform(what, &cli.flags, &settings, printer)),
+        Command::CloudInit(what) => seed::write(what, &settings, printer).map(|()| 0),
         Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))).map(|()| 0),
         Command::Enrol => block_on(ask::enrol(&settings, printer)).map(|()| 0),
         Command::Status => block_on(ask::status(&settings, printer)).map(|()| 0),

@@ -32,7 +32,7 @@ const RUNNING: &[&str] = &["node/src/", "agent/src/", "coordinator/src/"];
 const CLOCKS: &[&str] = &[
     "node/src/trust/clock.rs",
     "node/src/runtime/shell.rs",
-    "agent/src/config/mod.rs",
+    "agent/src/config/marker.rs",
     "agent/src/provider/local/trash.rs",
     "coordinator/src/runs/clock.rs",
 ];
