@@ -18,6 +18,7 @@ use homestak_protocol::path::NodePath;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use zeroize::Zeroizing;
 
 use crate::documents::{
     AgentsDocument, BackupDocument, DiagnosticDocument, ErrorDocument, JoinDocument, LogLine, LogsDocument,
@@ -25,6 +26,7 @@ use crate::documents::{
     StatusDocument, ValidateDocument,
 };
 use crate::tokens::TokenDocument;
+use crate::site::secrets::Keys;
 
 /// The longest line: the document of a tree of 10,000 nodes has some 10 MB, a manifest of as many 2 MB.
 pub const MAX_LINE: usize = 32 * 1024 * 1024;
@@ -301,6 +303,12 @@ pub enum Request {
     Reload,
     /// Do not end by yourself, though a command started you: [`Document::Empty`].
     StayUp,
+    /// Hold these age identities, in memory and for as long as you live, and look at the site again if they are new to you:
+    /// [`Document::Empty`].
+    Lend {
+        /// The client's.
+        keys: Keys,
+    },
 }
 
 /// How a manifest is drawn.
@@ -451,7 +459,8 @@ pub async fn read_line<T: DeserializeOwned>(
     reader: &mut (impl AsyncBufRead + Unpin),
     limit: usize,
 ) -> Result<Option<T>, WireError> {
-    let mut line = Vec::new();
+    // Some hold secrets.
+    let mut line = Zeroizing::new(Vec::new());
     let room = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(room).read_until(b'\n', &mut line).await?;
     match line.last() {
@@ -464,7 +473,7 @@ pub async fn read_line<T: DeserializeOwned>(
 
 /// Writes one line.
 pub async fn write_line<T: Serialize>(writer: &mut (impl AsyncWrite + Unpin), value: &T) -> Result<(), WireError> {
-    let mut line = serde_json::to_vec(value)?;
+    let mut line = Zeroizing::new(serde_json::to_vec(value)?);
     line.push(b'\n');
     if line.len() > MAX_LINE {
         return Err(WireError::TooLong(MAX_LINE));

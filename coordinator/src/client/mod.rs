@@ -7,6 +7,7 @@
 
 mod spawn;
 
+use std::env;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -20,7 +21,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::{self, Answer, BUILD, Document, Exit, Greeting, MAX_GREETING, MAX_LINE, Refusal, Request, WireError};
-use crate::settings::Settings;
+use crate::settings::{Settings, SiteChoice};
+use crate::site::secrets::{Keys, may_need_identity};
 
 pub(crate) use self::spawn::FirstWord;
 
@@ -49,6 +51,8 @@ pub struct Client {
     writer: OwnedWriteHalf,
     /// What the daemon said of itself.
     pub greeting: Greeting,
+    /// Whether it runs as this user, or as root.
+    is_trusted: bool,
 }
 
 /// The answers to a request.
@@ -73,9 +77,19 @@ pub enum Found {
 impl Client {
     /// Connects, whatever it takes: starts a daemon, or replaces an idle one of another build.
     pub async fn open(settings: &Settings) -> Result<Self, Refusal> {
-        for _ in 0..STARTS {
+        let mut lent = false;
+        for _ in 0..=STARTS {
             match find(settings).await? {
-                Found::Ours(client) => return client.for_site(settings),
+                Found::Ours(client) => {
+                    let client = client.for_site(settings)?;
+                    let keys = if lent { Keys::default() } else { client.to_lend(settings) };
+                    if keys.is_empty() {
+                        return Ok(client);
+                    }
+                    client.ask(&Request::Lend { keys }).await?.last().await?;
+                    lent = true;
+                    continue;
+                }
                 Found::OtherBuild(_) => make_way(settings).await?,
                 Found::Nobody => {}
             }
@@ -94,6 +108,16 @@ impl Client {
     pub async fn ask(mut self, request: &Request) -> Result<Answers, Refusal> {
         api::write_line(&mut self.writer, request).await.map_err(broken)?;
         Ok(Answers { reader: self.reader, _writer: self.writer, over: false })
+    }
+
+    /// The age identities that the site may need: those of this process's user, for a daemon of the same user or of root.
+    fn to_lend(&self, settings: &Settings) -> Keys {
+        match &settings.site {
+            SiteChoice::Folder(dir) if self.is_trusted && may_need_identity(dir) => {
+                Keys::of_user(|name| env::var_os(name)).0
+            }
+            _ => Keys::default(),
+        }
     }
 
     fn for_site(self, settings: &Settings) -> Result<Self, Refusal> {
@@ -177,15 +201,17 @@ pub async fn find(settings: &Settings) -> Result<Found, Refusal> {
 pub async fn start(settings: &Settings) -> Result<Greeting, Refusal> {
     match find(settings).await? {
         Found::Ours(client) => {
-            let client = client.for_site(settings)?;
-            let greeting = client.greeting.clone();
-            client.ask(&Request::StayUp).await?.last().await?;
+            let greeting = client.for_site(settings)?.greeting;
+            Client::open(settings).await?.ask(&Request::StayUp).await?.last().await?;
             return Ok(greeting);
         }
         Found::OtherBuild(_) => make_way(settings).await?,
         Found::Nobody => {}
     }
-    spawn::spawn(settings, Mode::Background).await
+    let greeting = spawn::spawn(settings, Mode::Background).await?;
+    // It is told what its site needs.
+    Client::open(settings).await?;
+    Ok(greeting)
 }
 
 /// `server stop`: ends whoever serves this state folder, of whatever build, and waits until it has ended. Says whether
@@ -208,7 +234,7 @@ async fn make_way(settings: &Settings) -> Result<(), Refusal> {
     let mut ours = Greeting::new(&settings.state_dir.display().to_string(), &settings.site.label());
     ours.make_way = true;
     let Some((client, _)) = greet(settings, &ours).await? else { return Ok(()) };
-    let Client { mut reader, writer, greeting } = client;
+    let Client { mut reader, writer, greeting, .. } = client;
     if !greeting.making_way {
         let message = match greeting.busy.as_str() {
             "" => format!("the daemon (process {}) is of another build and does not give way", greeting.pid),
@@ -254,7 +280,9 @@ async fn ended(reader: &mut BufReader<OwnedReadHalf>) -> bool {
 /// Connects and exchanges greetings; none where nobody listens. With the process that the kernel says is there.
 async fn greet(settings: &Settings, ours: &Greeting) -> Result<Option<(Client, Option<Pid>)>, Refusal> {
     let Some(stream) = connect(&settings.state_dir).await? else { return Ok(None) };
-    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+    let peer = stream.peer_cred().ok();
+    let pid = peer.and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+    let is_trusted = peer.is_some_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw());
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let exchange = async {
@@ -263,7 +291,7 @@ async fn greet(settings: &Settings, ours: &Greeting) -> Result<Option<(Client, O
     };
     match timeout(GREETING_LIMIT, exchange).await {
         Ok(Ok(Some(greeting))) if greeting.program == ours.program => {
-            Ok(Some((Client { reader, writer, greeting }, pid)))
+            Ok(Some((Client { reader, writer, greeting, is_trusted }, pid)))
         }
         // It was about to end.
         Ok(Ok(None) | Err(WireError::Io(_))) => Ok(None),

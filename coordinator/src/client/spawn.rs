@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{Mode, unreachable};
 use crate::api::{self, Exit, Greeting, MAX_GREETING, Refusal};
 use crate::settings::Settings;
+use crate::site::secrets::IDENTITIES;
 
 /// How long a daemon may take until it answers: it opens its store and binds its port; a first one also makes its keys.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -35,7 +36,12 @@ pub(crate) enum FirstWord {
 pub(super) async fn spawn(settings: &Settings, mode: Mode) -> Result<Greeting, Refusal> {
     let program = std::env::current_exe()
         .map_err(|source| unreachable(format!("this program cannot be found again: {source}")))?;
-    let mut child = Command::new(&program)
+    let mut command = Command::new(&program);
+    // It outlives this command; it is told the identities over its socket, and hands its environment on to nobody.
+    for name in IDENTITIES {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(["server", "run", "--mode", mode.as_str()])
         .args(settings.flags())
         .stdin(Stdio::null())

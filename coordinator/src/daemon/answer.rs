@@ -104,6 +104,10 @@ async fn dispatch(
             daemon.reload().await?;
             Document::Empty
         }
+        Request::Lend { keys } => {
+            daemon.learn(&keys).await;
+            Document::Empty
+        }
         Request::StayUp => {
             daemon.on_demand.store(false, Ordering::Relaxed);
             Document::Empty

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep};
 use super::endpoint::Endpoint;
 use super::folder::{Folder, remove};
 use crate::runs::{Engine, Troubles};
+use crate::site::secrets::IDENTITIES;
 use crate::store::Store;
 
 /// The program's name, beside our own.
@@ -234,7 +235,7 @@ impl Keeper {
         let errors = log.try_clone().map_err(|error| unable("its log cannot be written", &error))?;
         let mut command = Command::new(&program);
         command.arg("run").arg("--config").arg(self.folder.join(SETTINGS));
-        NOT_INHERITED.iter().for_each(|name| {
+        NOT_INHERITED.iter().chain(IDENTITIES).for_each(|name| {
             command.env_remove(name);
         });
         // A group of its own: what interrupts a daemon in a terminal is not meant for it.

@@ -20,7 +20,7 @@ mod stdio;
 mod tokens;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use homestak_node::crash;
@@ -70,6 +70,8 @@ struct Daemon {
     troubles: watch::Receiver<Troubles>,
     /// Why the site that is in force is not the one on disk.
     site_problem: watch::Sender<Option<Arc<Broken>>>,
+    /// The age identities that clients have lent.
+    keyring: Arc<Mutex<Keys>>,
     /// Whether the log goes to a file.
     logs_to_file: bool,
     /// Clients who wait for the end of this process, which is told by the end of their connection.
@@ -102,8 +104,9 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     life.heed_signals().map_err(|source| internal("signals cannot be listened for", &source))?;
     let limits = limits()?;
     let links = Links::from_environment().map_err(|why| usage(LINKS, &why))?;
+    let keys = own_keys(mode);
     // A daemon whose site cannot be used comes up all the same: there may be trees on record to look after.
-    let (site, broken) = match Site::open(&settings.site, &Keys::default()) {
+    let (site, broken) = match Site::open(&settings.site, &keys) {
         Ok(site) => (Arc::new(site), None),
         Err(broken) => (Arc::new(Site::nothing(&settings.site)), Some(Arc::new(broken))),
     };
@@ -144,6 +147,7 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         clients: watch::Sender::new(0),
         troubles,
         site_problem: watch::Sender::new(broken),
+        keyring: Arc::new(Mutex::new(keys)),
         logs_to_file: stdio.logs_to_file(),
         held: Arc::default(),
     };
@@ -180,10 +184,21 @@ impl Running {
 }
 
 impl Daemon {
+    /// Holds age identities, and reads the site again with those that are new.
+    async fn learn(&self, keys: &Keys) {
+        let new = self.keyring.lock().unwrap_or_else(PoisonError::into_inner).learn(keys);
+        if new {
+            tracing::info!("an age identity was lent");
+            // Told in the log and in `server status`.
+            let _ = self.reload().await;
+        }
+    }
+
     /// Reads the site again; a bad one leaves the last good one in force for what runs.
     async fn reload(&self) -> Result<(), Refusal> {
         let choice = self.settings.site.clone();
-        let opened = tokio::task::spawn_blocking(move || Site::open(&choice, &Keys::default())).await;
+        let keys = self.keyring.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = tokio::task::spawn_blocking(move || Site::open(&choice, &keys)).await;
         match opened.map_err(|error| internal("the site was not read to its end", &error))? {
             Ok(site) => {
                 self.engine.set_site(Arc::new(site));
@@ -206,6 +221,14 @@ impl Daemon {
         let changed = tokio::task::spawn_blocking(move || site::has_changed(&site, &choice)).await;
         let changed = changed.map_err(|error| internal("the site was not looked at to its end", &error))?;
         if changed || self.site_problem.borrow().is_some() { self.reload().await } else { Ok(()) }
+    }
+}
+
+/// The age identities of the user who runs the daemon itself. One that a command starts is lent that command's instead.
+fn own_keys(mode: Mode) -> Keys {
+    match mode {
+        Mode::Foreground => Keys::of_user(|name| std::env::var_os(name)).0,
+        Mode::Background | Mode::OnDemand => Keys::default(),
     }
 }
 

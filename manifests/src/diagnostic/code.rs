@@ -81,6 +81,8 @@ codes! {
     AgeMalformed = "E668", "The file, or the data key in it, is not in age's form.";
     RuleInvalid = "E670", "A creation rule of `.sops.yaml` that cannot be followed.";
     RecipientInvalid = "E671", "An age recipient that is none.";
+    SecretsThere = "E672", "The site has secrets already, and they are not overwritten.";
+    SecretsUnwritable = "E673", "The secrets file cannot be written or removed.";
     More = "E699", "There are more problems than are shown.";
     PullOnPve = "W610", "A node of type `pve` asks for `mode: pull`: PVE hosts are always configured by push.";
     UnusualVmid = "W611", "A vmid that does not have the five digits that homestak's own have.";

@@ -86,6 +86,11 @@ impl Value {
 }
 
 impl Mapping {
+    /// A mapping of these entries, whose keys the caller knows to differ.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
     /// Everything in it, in the order of the file.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

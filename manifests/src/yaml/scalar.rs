@@ -57,6 +57,16 @@ impl Odd {
 }
 
 impl Scalar {
+    /// A value that stands without quotes, for trees that come from elsewhere than a file.
+    pub fn plain(text: &str) -> Self {
+        Self::new(text, true)
+    }
+
+    /// Text that stands in quotes.
+    pub fn quoted(text: &str) -> Self {
+        Self::new(text, false)
+    }
+
     pub(super) fn new(text: &str, plain: bool) -> Self {
         Self { text: text.into(), plain }
     }

@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 
 use super::model::caution;
 
+/// Where SOPS looks for identities in the environment. What lives longer than a command is started without them.
+pub const IDENTITIES: &[&str] = &["SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE", "SOPS_AGE_KEY_CMD"];
+
 /// The most identities that are held: each is tried on each file, and nobody has a tenth of them.
 const MAX_IDENTITIES: usize = 64;
 
@@ -36,6 +39,11 @@ impl Keys {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// One identity after the other.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter()
     }
 
     /// Takes the identities out of a key file's text, with how many of them are of kinds that are not read here.

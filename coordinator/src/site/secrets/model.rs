@@ -67,7 +67,7 @@ impl Secrets {
     }
 
     /// Takes what there is out of a tree; none where that is no mapping.
-    fn of(value: &Value, report: &mut Report<'_>) -> Option<Self> {
+    pub(super) fn of(value: &Value, report: &mut Report<'_>) -> Option<Self> {
         if value.is_null() {
             return Some(Self::default());
         }
@@ -97,7 +97,7 @@ impl Secrets {
 }
 
 /// What came of reading, with warnings; or everything that is wrong.
-fn finish<T>(read: Option<T>, report: Report<'_>) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub(super) fn finish<T>(read: Option<T>, report: Report<'_>) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
     match read.filter(|_| !report.has_errors()) {
         Some(value) => Ok((value, report.into_diagnostics())),
         None => Err(report.into_diagnostics()),
