@@ -14,6 +14,7 @@ mod manifests;
 mod plan;
 mod remedy;
 mod runs;
+mod secrets;
 mod server;
 mod signals;
 mod site;
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Config(given) => config::run(&context, &given),
         Command::Site(given) => site::run(&context, &given),
         Command::Token(given) => token::run(&context, &given),
+        Command::Secrets(given) => secrets::run(&context, &given),
         command => context.block_on(ask(&context, command)),
     };
     usage::finish(&context.printer, outcome)
@@ -99,6 +101,7 @@ async fn ask(context: &Context, command: Command) -> Outcome {
         | Command::Config(_)
         | Command::Site(_)
         | Command::Token(_)
+        | Command::Secrets(_)
         | Command::Manifest(_) => Ok(Exit::Done),
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod config;
 mod manifests;
 mod run;
+mod secrets;
 mod server;
 mod site;
 mod source;
@@ -19,6 +20,7 @@ pub(crate) use self::agents::{Agents, AgentsCommand, Join, Revoke};
 pub(crate) use self::config::{AnsibleVars, Config, Host as ConfigHost, Spec as ConfigSpec, Tfvars};
 pub(crate) use self::manifests::{Format, Manifests, Show};
 pub(crate) use self::run::{Apply, Destroy, Plan, RunArgs, Test};
+pub(crate) use self::secrets::{Encrypt, Init, Secrets};
 pub(crate) use self::server::{Adopt, Backup, Listen, Restore, Run, Server, Start};
 pub(crate) use self::site::{SchemaKind as Kind, Site};
 pub(crate) use self::source::{Source, SourceArgs, Validate};
@@ -122,6 +124,8 @@ pub(crate) enum Command {
     Site(Site),
     #[command(subcommand)]
     Token(Token),
+    #[command(subcommand)]
+    Secrets(Secrets),
     #[command(subcommand)]
     Server(Server),
     Completions(Completions),

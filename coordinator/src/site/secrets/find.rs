@@ -22,6 +22,9 @@ pub const ENCRYPTED: &[&str] = &["secrets.yaml.enc", "secrets.enc.yaml", "secret
 /// How age begins a file: as bytes, and in armour.
 const AGE: &[&[u8]] = &[b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----"];
 
+/// How SOPS begins a value.
+const SEALED: &[u8] = b"ENC[AES256_GCM,";
+
 /// The file that counts.
 pub(super) struct Found {
     /// Where it lies, as it is told.
@@ -141,9 +144,11 @@ fn form(bytes: &[u8]) -> Form {
     if AGE.iter().any(|start| bytes.trim_ascii_start().starts_with(start)) {
         return Form::Age;
     }
-    // SOPS writes its section without indentation; whether it is one is seen when it is read.
+    // SOPS writes its section without indentation. One that has lost it is not plain either.
     let section = |line: &[u8]| line.starts_with(b"sops:") || line.starts_with(b"\"sops\":");
-    if bytes.split(|&byte| byte == b'\n').any(section) { Form::Sops } else { Form::Plain }
+    let sealed = |line: &[u8]| line.windows(SEALED.len()).any(|part| part == SEALED);
+    let lines = || bytes.split(|&byte| byte == b'\n');
+    if lines().any(|line| section(line) || sealed(line)) { Form::Sops } else { Form::Plain }
 }
 
 fn unreadable(shown: &str, error: &io::Error) -> Vec<Diagnostic> {
@@ -177,6 +182,7 @@ mod tests {
         for (text, form) in [
             ("auth: {}\n", Form::Plain),
             ("auth: ENC[x]\nsops:\n  mac: x\n", Form::Sops),
+            ("auth: {signing_key: 'ENC[AES256_GCM,data:'}\n", Form::Sops),
             ("age-encryption.org/v1\n-> X25519 x\n", Form::Age),
             ("\n-----BEGIN AGE ENCRYPTED FILE-----\n", Form::Age),
         ] {

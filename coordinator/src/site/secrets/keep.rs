@@ -51,7 +51,12 @@ pub fn encrypt(dir: &Path, creation: &Creation, modified: &str) -> Result<PathBu
     let plain = text(&shown, &bytes)?;
     // What nobody could use is better seen before it is hidden.
     Secrets::parse(&shown, plain)?;
-    seal(dir, plain, creation, modified)
+    let sealed = seal(dir, plain, creation, modified)?;
+    // It is of the same state as the plain one, which is not out of date by it.
+    let changed = fs::metadata(&path).and_then(|meta| meta.modified());
+    let kept = changed.and_then(|time| OpenOptions::new().write(true).open(&sealed)?.set_modified(time));
+    kept.map_err(|error| unwritable(&sealed, &error))?;
+    Ok(sealed)
 }
 
 /// Removes the plain secrets file.
@@ -164,6 +169,8 @@ mod tests {
         );
         fs::write(dir.path().join(PLAIN), &text).unwrap();
         encrypt(dir.path(), &creation, NOW).unwrap();
+        let codes: Vec<&str> = open(dir.path(), &keys).unwrap().warnings.iter().map(|warning| warning.code).collect();
+        assert!(!codes.contains(&"W661"), "what was just encrypted is not out of date");
         remove_plain(dir.path()).unwrap();
         assert_eq!(
             *decrypt(dir.path(), &keys).unwrap(),

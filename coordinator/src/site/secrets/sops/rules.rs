@@ -27,9 +27,12 @@ pub(in crate::site::secrets) struct Rule {
 
 #[derive(Debug, Clone)]
 enum Which {
-    /// Not below a key that ends so.
+    /// Not below a key that ends in `_unencrypted`, unless it looks encrypted: some programs know no rule but those that
+    /// are spelled out.
+    Default,
+    /// Not below a key that is so.
     AllBut(Match),
-    /// Only below a key that ends so.
+    /// Only below a key that is so.
     Only(Match),
     /// Comments above a value decide. They are not covered by the code and anybody may change them, so nothing is lost by
     /// taking what looks encrypted for encrypted.
@@ -74,6 +77,7 @@ impl Rule {
     /// Whether the value below these keys is encrypted. `looks` says whether it looks so.
     pub(super) fn encrypts(&self, keys: &[&str], looks: bool) -> bool {
         match &self.which {
+            Which::Default => looks || !keys.iter().any(|key| key.ends_with(DEFAULT_SUFFIX)),
             Which::AllBut(matched) => !keys.iter().any(|key| matched.is(key)),
             Which::Only(matched) => keys.iter().any(|key| matched.is(key)),
             Which::Comments => looks,
@@ -83,8 +87,7 @@ impl Rule {
 
 impl Default for Rule {
     fn default() -> Self {
-        let suffix = DEFAULT_SUFFIX.to_owned();
-        Self { spelled: ("unencrypted_suffix", suffix.clone()), which: Which::AllBut(Match::Suffix(suffix)) }
+        Self { spelled: ("unencrypted_suffix", DEFAULT_SUFFIX.to_owned()), which: Which::Default }
     }
 }
 
