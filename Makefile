@@ -67,7 +67,7 @@ bench: needs ## Measures, with what it replaces beside it
 
 # ---------------------------------------------------------------------------------------------------------------- fuzz
 
-FUZZ_TARGETS := frame message token manifest
+FUZZ_TARGETS := frame message token manifest sops
 RUNS ?= 1000000
 
 .PHONY: fuzz-smoke

@@ -22,11 +22,11 @@ use zeroize::Zeroizing;
 
 use crate::documents::{
     AgentsDocument, BackupDocument, DiagnosticDocument, ErrorDocument, JoinDocument, LogLine, LogsDocument,
-    ManifestsDocument, NodeDocument, PlanDocument, RunDocument, RunSummary, RunsDocument, ServerDocument,
-    StatusDocument, ValidateDocument,
+    ManifestsDocument, NodeDocument, PlanDocument, PreflightDocument, RunDocument, RunSummary, RunsDocument,
+    ServerDocument, StatusDocument, ValidateDocument,
 };
-use crate::tokens::TokenDocument;
 use crate::site::secrets::Keys;
+use crate::tokens::TokenDocument;
 
 /// The longest line: the document of a tree of 10,000 nodes has some 10 MB, a manifest of as many 2 MB.
 pub const MAX_LINE: usize = 32 * 1024 * 1024;
@@ -147,6 +147,9 @@ pub struct RunRequest {
     pub prune: bool,
     /// `--keep`: `test` leaves what it made when all is well.
     pub keep: bool,
+    /// `--skip-preflight`: do not look whether the host is ready.
+    #[serde(default)]
+    pub skip_preflight: bool,
     /// `--detach`: answer once the run is on disk and the host has been told, do not follow it.
     pub detach: bool,
 }
@@ -163,6 +166,7 @@ impl RunRequest {
             timeout_ms: None,
             prune: false,
             keep: false,
+            skip_preflight: false,
             detach: false,
         }
     }
@@ -247,6 +251,11 @@ pub enum Request {
     Cancel {
         /// The run.
         run: RunId,
+    },
+    /// Look whether a host is ready: [`Document::Preflight`].
+    Preflight {
+        /// The host.
+        host: HostName,
     },
     /// Who is there: [`Document::Agents`].
     Agents,
@@ -403,6 +412,8 @@ pub enum Document {
     Logs(LogsDocument),
     /// `cancel`.
     Cancelled(RunSummary),
+    /// `preflight`.
+    Preflight(PreflightDocument),
     /// `agents`.
     Agents(AgentsDocument),
     /// `agents join`.

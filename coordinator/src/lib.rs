@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod documents;
 pub mod lower;
 pub mod manifest;
+pub mod preflight;
 pub mod runs;
 pub mod settings;
 pub mod site;

@@ -12,6 +12,7 @@ mod follow;
 mod logs;
 mod manifests;
 mod plan;
+mod preflight;
 mod remedy;
 mod runs;
 mod secrets;
@@ -76,6 +77,7 @@ async fn ask(context: &Context, command: Command) -> Outcome {
         Command::Apply(given) | Command::Manifest(Manifest::Apply(given)) => verb::apply(context, &given).await,
         Command::Destroy(given) | Command::Manifest(Manifest::Destroy(given)) => destroy::run(context, &given).await,
         Command::Test(given) | Command::Manifest(Manifest::Test(given)) => verb::test(context, &given).await,
+        Command::Preflight(given) => preflight::run(context, &given).await,
         Command::Plan(given) => plan::run(context, &given).await,
         Command::Status(given) => status::run(context, &given).await,
         Command::Runs(given) => runs::list(context, &given).await,

@@ -40,6 +40,7 @@ pub(super) fn request(given: &RunArgs) -> Result<RunRequest, Refusal> {
         depth: given.depth,
         timeout_ms: given.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         prune: given.prune,
+        skip_preflight: given.skip_preflight,
         detach: given.detach,
         ..RunRequest::new(given.source.source().read()?, given.host.clone())
     })

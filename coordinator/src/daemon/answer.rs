@@ -66,6 +66,14 @@ async fn dispatch(
             return Ok(None);
         }
         Request::Cancel { run } => Document::Cancelled(engine.cancel(run).await?),
+        Request::Preflight { host } => {
+            // A site that cannot be used is what is to be told, and no reason not to look.
+            let _ = daemon.look_again().await;
+            let broken = daemon.site_problem.borrow().as_ref().map(|broken| broken.message());
+            let document = engine.preflight(&host, broken).await?;
+            let exit = if document.passed { Exit::Done } else { Exit::Failed };
+            return Ok(Some((exit, Document::Preflight(document))));
+        }
         Request::Agents => Document::Agents(engine.agents().await?),
         Request::AgentsJoin { host, replace } => Document::Join(join(daemon, &host, replace).await?),
         Request::AgentsRevoke { path } => {

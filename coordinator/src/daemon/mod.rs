@@ -104,9 +104,9 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     life.heed_signals().map_err(|source| internal("signals cannot be listened for", &source))?;
     let limits = limits()?;
     let links = Links::from_environment().map_err(|why| usage(LINKS, &why))?;
-    let keys = own_keys(mode);
+    let identities = own_keys(mode);
     // A daemon whose site cannot be used comes up all the same: there may be trees on record to look after.
-    let (site, broken) = match Site::open(&settings.site, &keys) {
+    let (site, broken) = match Site::open(&settings.site, &identities) {
         Ok(site) => (Arc::new(site), None),
         Err(broken) => (Arc::new(Site::nothing(&settings.site)), Some(Arc::new(broken))),
     };
@@ -147,7 +147,7 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         clients: watch::Sender::new(0),
         troubles,
         site_problem: watch::Sender::new(broken),
-        keyring: Arc::new(Mutex::new(keys)),
+        keyring: Arc::new(Mutex::new(identities)),
         logs_to_file: stdio.logs_to_file(),
         held: Arc::default(),
     };

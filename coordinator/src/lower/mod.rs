@@ -7,6 +7,7 @@
 
 mod chance;
 mod compare;
+pub mod feasible;
 mod limits;
 mod orders;
 

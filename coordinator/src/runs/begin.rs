@@ -66,6 +66,9 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let (host, name) = (request.host.clone(), ready.found.manifest.name.clone());
         self.host_is_known(&host).await?;
         self.host_is_there(&host).await?;
+        if !request.skip_preflight {
+            self.is_ready(&host).await?;
+        }
         let _one_at_a_time = self.0.beginning.lock().await;
         let tree = self.tree_id(&host, &name);
         self.is_free(&host, &name).await?;
@@ -78,6 +81,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let wanted: Vec<PlannedNode> = ready.resolved.nodes.iter().map(|node| node.planned.clone()).collect();
         let comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
         self.meets_no_other(&tree, &comparison, request.prune).await?;
+        let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
 
         // The run must be able to go on when the file is gone.
         request.manifest = ManifestSource::Text {
@@ -95,6 +99,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let mut notes: Vec<String> =
             ready.found.warnings.iter().map(|w| format!("{}:{}: {}", w.file, w.line, w.message)).collect();
         notes.extend(ready.resolved.notes.iter().cloned());
+        notes.extend(tight);
         self.store().begin(row.clone(), Some(planned)).await.map_err(|error| refuse(&error.fault()))?;
         if let Err(fault) = self.order(&row, ready).await {
             return Err(self.take_back(&row, former, &fault).await);

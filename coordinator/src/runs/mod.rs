@@ -16,6 +16,7 @@ mod follow;
 mod log;
 mod outcome;
 mod plan;
+mod preflight;
 mod presence;
 mod reach;
 mod refuse;

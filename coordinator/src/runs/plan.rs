@@ -38,6 +38,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         self.meets_no_other(&tree, &comparison, request.prune).await?;
         let resolved: HashMap<_, _> =
             ready.resolved.nodes.iter().map(|node| (&node.planned.path, resolved::document(node))).collect();
+        let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
         let document = |planned: &Planned| {
             let path = &planned.node.path;
             let view = views.iter().find(|view| view.path == *path && may_exist(view));
@@ -55,6 +56,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let mut notes: Vec<String> =
             ready.found.warnings.iter().map(|w| format!("{}:{}: {}", w.file, w.line, w.message)).collect();
         notes.extend(ready.resolved.notes.iter().cloned());
+        notes.extend(tight);
         Ok(PlanDocument {
             verb: "plan".into(),
             plans: verb,

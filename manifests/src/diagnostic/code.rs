@@ -83,6 +83,12 @@ codes! {
     RecipientInvalid = "E671", "An age recipient that is none.";
     SecretsThere = "E672", "The site has secrets already, and they are not overwritten.";
     SecretsUnwritable = "E673", "The secrets file cannot be written or removed.";
+    TooMuchMemory = "E680", "Machines need more memory than what carries them has.";
+    TooManyCores = "E681", "A machine is to have more processors than what carries it has.";
+    TooMuchDisk = "E682", "A machine is to have a larger disk than what carries it has.";
+    NoNesting = "E683", "A virtual machine is to run inside another one on a host that does not allow it.";
+    AddressTaken = "E684", "Two machines are to have the same address.";
+    NameTaken = "E686", "A machine on a host is to have the name of another tree's.";
     More = "E699", "There are more problems than are shown.";
     PullOnPve = "W610", "A node of type `pve` asks for `mode: pull`: PVE hosts are always configured by push.";
     UnusualVmid = "W611", "A vmid that does not have the five digits that homestak's own have.";
@@ -93,6 +99,11 @@ codes! {
     NoApiToken = "W643", "The secrets hold no API token for a node.";
     NameDiffers = "W644", "A file names itself otherwise than it is called.";
     FileIgnored = "W645", "A file of the site folder that is not read.";
+    MemoryTight = "W680", "Machines leave little memory to what carries them.";
+    CoresTight = "W681", "Machines share few processors.";
+    DiskTight = "W682", "Disks of machines fit until they fill up.";
+    NestingUnsure = "W683", "A virtual machine is to run inside another one on a host that says that it does not allow it.";
+    AddressShared = "W684", "Two machines are to have the same address where addresses are not real.";
     SecretsOpen = "W660", "Others can read the plain secrets file.";
     SecretsStale = "W661", "The plain secrets file is older than the encrypted one beside it.";
     SecretsUnknown = "W662", "A section or key of the secrets file that nothing reads.";

@@ -20,5 +20,6 @@ mod hostile;
 mod impostor;
 mod links;
 mod restart;
+mod sealed;
 mod secrets;
 mod tree;

@@ -3,6 +3,7 @@
 mod agents;
 mod config;
 mod manifests;
+mod preflight;
 mod run;
 mod secrets;
 mod server;
@@ -19,6 +20,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::agents::{Agents, AgentsCommand, Join, Revoke};
 pub(crate) use self::config::{AnsibleVars, Config, Host as ConfigHost, Spec as ConfigSpec, Tfvars};
 pub(crate) use self::manifests::{Format, Manifests, Show};
+pub(crate) use self::preflight::Preflight;
 pub(crate) use self::run::{Apply, Destroy, Plan, RunArgs, Test};
 pub(crate) use self::secrets::{Encrypt, Init, Secrets};
 pub(crate) use self::server::{Adopt, Backup, Listen, Restore, Run, Server, Start};
@@ -118,6 +120,7 @@ pub(crate) enum Command {
     Agents(Agents),
     #[command(subcommand)]
     Manifests(Manifests),
+    Preflight(Preflight),
     #[command(subcommand)]
     Config(Config),
     #[command(subcommand)]

@@ -47,6 +47,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = span::parse)]
     pub(crate) timeout: Option<Duration>,
 
+    /// Do not look whether the host is ready first; see `preflight`
+    #[arg(long)]
+    pub(crate) skip_preflight: bool,
+
     /// Leave the run to the daemon and return at once
     #[arg(long)]
     pub(crate) detach: bool,

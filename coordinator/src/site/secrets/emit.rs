@@ -160,7 +160,7 @@ mod tests {
         let text = "\
 auth:
     signing_key: \"\"
-    off: \"off\"
+    \"off\": \"off\"
     number: 12
     text: \"12\"
     none: null

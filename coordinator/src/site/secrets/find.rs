@@ -140,7 +140,8 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn form(bytes: &[u8]) -> Form {
+/// What the content says that it is.
+pub(super) fn form(bytes: &[u8]) -> Form {
     if AGE.iter().any(|start| bytes.trim_ascii_start().starts_with(start)) {
         return Form::Age;
     }

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 pub use self::creation::{Creation, RULES};
 pub use self::find::{ENCRYPTED, Form, PLAIN, may_need_identity};
-use self::find::{Found, find};
+use self::find::{Found, find, form};
 pub use self::keep::{encrypt, init, remove_plain};
 pub use self::keys::{IDENTITIES, Keys};
 pub use self::model::{Auth, Passwords, Secrets};
@@ -61,24 +61,31 @@ impl Opened {
 /// Opens the secrets of a site folder. A file that cannot be read, is not what it should be or was tampered with is an
 /// error with all that is wrong; one that is whole, encrypted and not for us is not (see [`Opened::secrets`]).
 pub fn open(dir: &Path, keys: &Keys) -> Result<Opened, Vec<Diagnostic>> {
-    let Some(Found { path, bytes, form, mut warnings }) = find(dir)? else { return Ok(Opened::nothing()) };
-    let shown = path.display().to_string();
+    let Some(Found { path, bytes, form, warnings }) = find(dir)? else { return Ok(Opened::nothing()) };
+    let mut opened = opened(&path.display().to_string(), &bytes, form, keys)?;
+    opened.file = Some((path, form));
+    opened.warnings.splice(0..0, warnings);
+    Ok(opened)
+}
+
+/// The same of a file's bytes, whatever their form. `file` is only repeated.
+pub fn read(file: &str, bytes: &[u8], keys: &Keys) -> Result<Opened, Vec<Diagnostic>> {
+    opened(file, bytes, form(bytes), keys)
+}
+
+fn opened(shown: &str, bytes: &[u8], form: Form, keys: &Keys) -> Result<Opened, Vec<Diagnostic>> {
     let read = match form {
-        Form::Plain => Read::plain(&shown, text(&shown, &bytes)?)?,
-        Form::Age => match unwrapped(&shown, &bytes, keys)? {
-            Some(plain) => Read::plain(&shown, text(&shown, &plain)?)?,
+        Form::Plain => Read::plain(shown, text(shown, bytes)?)?,
+        Form::Age => match unwrapped(shown, bytes, keys)? {
+            Some(plain) => Read::plain(shown, text(shown, &plain)?)?,
             None => Read::Locked(Vec::new()),
         },
-        Form::Sops => from_sops(&shown, text(&shown, &bytes)?, keys)?,
+        Form::Sops => from_sops(shown, text(shown, bytes)?, keys)?,
     };
-    let content = match read {
-        Read::Known(secrets, odd) => {
-            warnings.extend(odd);
-            Ok(secrets)
-        }
-        Read::Locked(others) => Err(locked(&shown, keys, &others)),
-    };
-    Ok(Opened { content, file: Some((path, form)), warnings })
+    Ok(match read {
+        Read::Known(secrets, warnings) => Opened { content: Ok(secrets), file: None, warnings },
+        Read::Locked(others) => Opened { content: Err(locked(shown, keys, &others)), file: None, warnings: Vec::new() },
+    })
 }
 
 /// What came of a file.
