@@ -22,4 +22,5 @@ mod links;
 mod restart;
 mod sealed;
 mod secrets;
+mod site;
 mod tree;

@@ -86,7 +86,7 @@ pub(crate) struct Spec {
     #[arg(value_name = "NAME")]
     pub(crate) name: SiteName,
 
-    /// The node's name, which becomes its host name; the spec's own name without it
+    /// The node's name, which becomes its host name; without it there is none
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<NodeName>,
 }
