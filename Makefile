@@ -106,6 +106,12 @@ needs:
 	@missing=()
 	command -v cc >/dev/null || missing+=(gcc libc6-dev)
 	command -v c++ >/dev/null || missing+=(g++)
+	# What boots the real machines of the tests: a Debian, containers with systemd, a network and a package archive.
+	command -v debootstrap >/dev/null || missing+=(debootstrap)
+	command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
+	command -v dpkg-scanpackages >/dev/null || missing+=(dpkg-dev)
+	command -v ip >/dev/null || missing+=(iproute2)
+	command -v python3 >/dev/null || missing+=(python3)
 	if [ "$${#missing[@]}" -gt 0 ]; then
 		command -v apt-get >/dev/null || { echo "install a C and a C++ compiler first" >&2; exit 1; }
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"

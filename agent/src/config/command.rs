@@ -113,8 +113,9 @@ impl Command {
 
     /// Runs it to its end.
     pub(super) async fn run(self, cancel: &CancellationToken) -> Result<Output, Trouble> {
-        // Its first argument says what it does; the rest may be long.
-        let verb = self.arguments.iter().find(|argument| !argument.starts_with('-') && !argument.contains('/'));
+        // A word among its arguments says what it does; the rest may be long.
+        let is_word = |text: &&String| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let verb = self.arguments.iter().find(|argument| is_word(argument) && !argument.starts_with('-'));
         let what = verb.map_or_else(|| self.program.clone(), |verb| format!("{} {verb}", self.program));
         tracing::debug!(program = %self.program, arguments = ?self.arguments, "running");
         let trouble = |words: String| Trouble::Tool { what: format!("{} cannot be run", self.program), words };

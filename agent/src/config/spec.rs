@@ -4,7 +4,6 @@
 //! Keys that this version does not know are passed over: the document may come from a newer coordinator.
 
 use std::fmt;
-use std::time::Duration;
 
 use homestak_protocol::name::NodeName;
 use serde::Deserialize;
@@ -12,10 +11,6 @@ use serde::de::{Deserializer, Error, Visitor};
 
 /// The version that is understood.
 const SCHEMA_VERSION: u64 = 1;
-/// How often a node is looked at where its spec only says that it is.
-const USUAL_INTERVAL: Duration = Duration::from_secs(30 * 60);
-/// The shortest interval; looking takes a tenth of that.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a node is to become.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -33,9 +28,6 @@ pub struct NodeSpec {
     /// Everything else.
     #[serde(default)]
     pub config: Config,
-    /// When it is looked at again.
-    #[serde(default)]
-    pub run: Run,
 }
 
 /// Who a node is.
@@ -162,52 +154,6 @@ pub struct Config {
 pub struct Pve {
     /// Nobody is told at log-in that there is no subscription.
     pub remove_subscription_nag: bool,
-}
-
-/// When a node is looked at again.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub struct Run {
-    /// On which occasion.
-    pub trigger: Trigger,
-    /// How often, where that is by the clock.
-    pub interval: Option<Interval>,
-}
-
-impl Run {
-    /// How often the node is to be looked at; none where nobody is to look by the clock.
-    pub fn every(&self) -> Option<Duration> {
-        match self.trigger {
-            Trigger::Schedule => Some(self.interval.map_or(USUAL_INTERVAL, |interval| interval.0)),
-            Trigger::Other => None,
-        }
-    }
-}
-
-/// On which occasion a node is looked at again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trigger {
-    /// By the clock.
-    Schedule,
-    /// When somebody asks, or on an occasion that this version does not know.
-    #[default]
-    #[serde(other)]
-    Other,
-}
-
-/// How often, as `30m` or `1h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interval(pub Duration);
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match humantime::parse_duration(&text) {
-            Ok(interval) if interval >= MIN_INTERVAL => Ok(Self(interval)),
-            _ => Err(D::Error::custom(format!("{text:?}: an interval is a second or more, as in `30m` or `1h`"))),
-        }
-    }
 }
 
 impl NodeSpec {
