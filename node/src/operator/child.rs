@@ -6,7 +6,7 @@ use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
 
 use super::{ChildState, Goal, Stage};
-use crate::link::LinkId;
+use crate::link::{KeyId, LinkId};
 
 /// What the order in force wants of a child.
 #[derive(Debug, Clone)]
@@ -87,6 +87,8 @@ pub(super) struct Child {
     /// Whatever is there now may be another machine than the one whose agent has joined: when it is wanted again, it is
     /// given another life, and a token that no key is bound to.
     pub(super) life_over: bool,
+    /// The key that its token was bound to when its machine was last asked for.
+    pub(super) bound: Option<KeyId>,
     /// The link on which its order was sent.
     pub(super) sent: Option<LinkId>,
     /// The strongest word that it was told, and the link on which.
@@ -119,6 +121,7 @@ impl Child {
             enrolling: false,
             spurned: false,
             life_over: false,
+            bound: None,
             sent: None,
             told: None,
             drain_sent: None,

@@ -92,6 +92,7 @@ impl Operator {
             let peer = cx.scene.peers.get(path).filter(|peer| peer.incarnation == life)?;
             Some((life, peer.token.clone()))
         });
+        child.bound = life.as_ref().and_then(|_| cx.scene.peers.get(path)?.key);
         let (incarnation, token) = life.unwrap_or_else(|| {
             // A new life is bound to the token that is put into it, and to no key yet.
             let (incarnation, token) = (Incarnation::from_bits(cx.draw()), make.token);
@@ -174,7 +175,7 @@ impl Operator {
         child.dirty = true;
         match made.found {
             Found::Created => {
-                if known && child.state.joined {
+                if (known && child.state.joined) || child.bound.is_some() {
                     self.replaced(child, cx);
                 }
                 if !again {
@@ -195,7 +196,7 @@ impl Operator {
     }
 
     /// Somebody else had removed the machine, and now there is another in its place: what was inside is gone, and the
-    /// key that its token was bound to is nobody's.
+    /// key that its token was bound to is nobody's, whether its agent had come to join or had only enrolled.
     fn replaced(&self, child: &mut Child, cx: &mut Cx<'_>) {
         self.bury(child, Status::Destroyed, cx);
         child.state.joined = false;
