@@ -4,6 +4,7 @@ use homestak_coord::api::{Document, Exit, Refusal, Request, RunVerb};
 use homestak_coord::documents::PlanDocument;
 
 use super::args::{Plan, RunArgs};
+use super::usage::Refused;
 use super::context::{Context, beside_the_point};
 use super::{Outcome, verb};
 use crate::show::result;
@@ -42,7 +43,7 @@ fn tell(context: &Context, plans: RunVerb, given: &RunArgs, asked: Result<(Exit,
             let source = given.source.source();
             let refusal = source.explain(refusal);
             printer.problem(&refusal);
-            printer.document(&PlanDocument {
+            let document = PlanDocument {
                 verb: "plan".into(),
                 plans,
                 manifest: source.label(),
@@ -51,7 +52,8 @@ fn tell(context: &Context, plans: RunVerb, given: &RunArgs, asked: Result<(Exit,
                 changes: 0,
                 notes: Vec::new(),
                 error: Some(*refusal.error),
-            });
+            };
+            printer.document(&Refused::new(document, &refusal.diagnostics));
             refusal.exit
         }
     }

@@ -19,11 +19,24 @@ const OUTPUT: &str = "E801";
 
 /// What `--json` prints where a command has no document of its own to say it in.
 #[derive(Serialize)]
-struct Refused<'r> {
+struct Bare<'r> {
     error: &'r ErrorDocument,
-    /// All that is wrong with the files in question.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'r [DiagnosticDocument],
+}
+
+/// The document of a refusal, and beside its `error` all the errors of the files in question, as `validate` has them.
+#[derive(Serialize)]
+pub(super) struct Refused<D> {
+    #[serde(flatten)]
+    document: D,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<DiagnosticDocument>,
+}
+
+impl<D> Refused<D> {
+    pub(super) fn new(document: D, diagnostics: &[DiagnosticDocument]) -> Self {
+        let errors = diagnostics.iter().filter(|problem| problem.severity == "error").cloned().collect();
+        Self { document, errors }
+    }
 }
 
 /// Tells what clap has to say: help and version to stdout, wrong usage to stderr and, with `--json`, in a document.
@@ -49,8 +62,7 @@ pub(super) fn tell(error: &clap::Error, args: &[OsString]) -> ExitCode {
     let message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
     let hint = lines.map(|line| line.trim().to_owned()).find(|line| line.starts_with("tip: "));
     let hint = hint.map(|tip| tip.trim_start_matches("tip: ").to_owned()).or(Some("see --help".to_owned()));
-    let error = ErrorDocument { code: WRONG_USAGE.into(), message, hint, node: None };
-    printer.document(&Refused { error: &error, errors: &[] });
+    printer.document(&Bare { error: &ErrorDocument { code: WRONG_USAGE.into(), message, hint, node: None } });
     end(&printer, Exit::Usage)
 }
 
@@ -66,7 +78,7 @@ pub(super) fn finish(printer: &Printer, outcome: Outcome) -> ExitCode {
         Err(refusal) => {
             let refusal = remedy::complete(refusal);
             printer.problem(&refusal);
-            printer.document(&Refused { error: &refusal.error, errors: &refusal.diagnostics });
+            printer.document(&Refused::new(Bare { error: &refusal.error }, &refusal.diagnostics));
             end(printer, refusal.exit)
         }
     }

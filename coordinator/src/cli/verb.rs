@@ -7,6 +7,7 @@ use homestak_protocol::fault::{Code, Fault};
 use super::args::{Apply, RunArgs, Test};
 use super::context::{Context, beside_the_point};
 use super::follow::{self, End, Left};
+use super::usage::Refused;
 use super::{Outcome, plan};
 use crate::show::command::listed;
 use crate::show::result;
@@ -73,7 +74,8 @@ pub(super) fn told(context: &Context, verb: RunVerb, given: &RunArgs, outcome: O
         let source = given.source.source();
         let (manifest, refusal) = (source.label(), source.explain(refusal));
         context.printer.problem(&refusal);
-        context.printer.document(&RunDocument::refused(verb, &manifest, given.host.as_str(), *refusal.error));
+        let document = RunDocument::refused(verb, &manifest, given.host.as_str(), *refusal.error);
+        context.printer.document(&Refused::new(document, &refusal.diagnostics));
         Ok(refusal.exit)
     })
 }

@@ -6,4 +6,5 @@
 mod backup;
 mod greeting;
 mod life;
+mod refusals;
 mod stage;
