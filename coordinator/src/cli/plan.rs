@@ -4,8 +4,8 @@ use homestak_coord::api::{Document, Exit, Refusal, Request, RunVerb};
 use homestak_coord::documents::PlanDocument;
 
 use super::args::{Plan, RunArgs};
-use super::usage::Refused;
 use super::context::{Context, beside_the_point};
+use super::usage::Refused;
 use super::{Outcome, verb};
 use crate::show::result;
 

@@ -461,10 +461,11 @@ fn recorded_below(place: &NodePath, views: &BTreeMap<NodePath, NodeView>) -> Vec
         .collect()
 }
 
-/// Whether a node was not begun with in its last run, and had no machine before.
+/// Whether a node was not begun with in its last run, and had no machine before. One that was begun with and then skipped
+/// has a host that has forgotten it: what was being made may be there.
 fn never_was(view: &NodeView) -> bool {
     let idle = matches!(view.status, Status::Skipped | Status::Cancelled) && view.action == Action::None;
-    idle && view.vmid.is_none() && view.ip.is_none()
+    idle && view.phases.is_empty() && view.vmid.is_none() && view.ip.is_none()
 }
 
 /// Everything known strictly below a place, children before their parents.

@@ -17,7 +17,7 @@ pub const MAX_UNPROVEN: usize = 1024;
 pub const MAX_UNPROVEN_PER_ADDRESS: usize = MAX_UNPROVEN / 2;
 
 /// From how many unproven connections on an address must first prove, at the price of one more round trip, that it is
-/// not forged (QUIC Retry).
+/// not forged (QUIC Retry). It must as well wherever somebody has to wait, see `hub::door`.
 pub const PROVE_ADDRESS_FROM: usize = MAX_UNPROVEN / 4;
 
 /// Streams that a parent may have open towards a child: one for each request. The hub queues what goes beyond.
@@ -54,8 +54,8 @@ pub struct Timing {
     pub keep_alive: Duration,
     /// Silence after which a link counts as lost. QUIC repeats lost packets within it, so only a dead link is that silent.
     pub idle: Duration,
-    /// How long one attempt to connect may take. QUIC repeats its first packet after 1, 3 and 7 s; a new attempt starts
-    /// afresh, so a network that comes back is noticed within this time.
+    /// How long a first attempt to connect may take; the next ones take longer, as long as nobody answers. QUIC repeats its
+    /// first packet after 1, 3 and 7 s; a new attempt starts afresh.
     pub connect: Duration,
     /// How long a peer may take between connecting and its first word, and with each of its answers to ours: some round
     /// trips at 300 ms and 20 % loss.

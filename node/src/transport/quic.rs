@@ -12,12 +12,17 @@ use quinn::{
 };
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::net::sockopt;
 
 use super::limits::{CONNECTION_WINDOW, MAX_STREAMS_DOWN, MAX_STREAMS_UP, MAX_UNPROVEN, STREAM_WINDOW, Timing};
 use crate::trust::TrustError;
 
 /// First packets of connections that wait to be looked at, in bytes: a ClientHello with room to spare.
 const INCOMING_BUFFER: u64 = 16 * 1024;
+
+/// Bytes of a hub's socket buffer: a first packet of each of some 1,000 children, at 2.3 KiB as Linux counts them. Only
+/// what waits is really used.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Bytes of a connection id, as many as quinn's own have.
 const CONNECTION_ID: usize = 8;
@@ -62,9 +67,20 @@ pub(super) fn client(tls: rustls::ClientConfig, timing: &Timing) -> Result<Clien
 /// `lasting` is the same in every process of one hub: with it, one that was killed and runs again tells its children by
 /// stateless resets (RFC 9000, 10.3) that their connections are gone, so that they need not wait for the idle timeout.
 pub(super) fn listener(socket: UdpSocket, server: ServerConfig, lasting: &[u8; 32]) -> io::Result<Endpoint> {
+    make_room(&socket);
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, lasting)));
     config.cid_generator(|| Box::new(AnyId));
     Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+}
+
+/// Asks for room for first packets. What the system allows without asking (net.core.rmem_default, 208 KiB) holds some
+/// ninety of them: if more children come at once than that, the rest are lost and come again a second later. Past
+/// net.core.rmem_max one must be root; then the most that is allowed is taken.
+fn make_room(socket: &UdpSocket) {
+    let most = sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER);
+    if let Err(error) = most.or_else(|_| sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)) {
+        tracing::debug!(%error, "the hub's socket keeps its buffer");
+    }
 }
 
 /// Connection ids that any process of a hub takes for its hub's: quinn's own are marked by the process that made them, and

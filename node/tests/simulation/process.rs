@@ -294,6 +294,12 @@ impl Sim {
             Effect::Ack { link, upto, .. } => self.send_ack(link, upto),
             Effect::Close { path, link, why } => {
                 self.watch_close(pid, &path, &why);
+                // Whoever closes a link knows at once that it is gone, unless there is a newer one.
+                if !why.message.contains("a newer link")
+                    && let Some(since) = self.processes[pid].absent.get_mut(&path)
+                {
+                    since.get_or_insert(self.clock.now);
+                }
                 self.close(link);
             }
             Effect::Answer { ticket, answer } => self.answer(pid, ticket, answer),

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::accept::refused;
+use super::refusals::What;
 use super::unproven::Seat;
 use crate::link::{Grant, HubEvent};
 use crate::transport::close::{DONE, PROTOCOL, close};
@@ -26,11 +26,11 @@ pub(super) async fn serve(hub: Arc<Shared>, connection: Connection, address: Soc
     let (mut stream, question) = match timeout(hub.timing.handshake, listen(&connection)).await {
         Ok(Ok(heard)) => heard,
         Ok(Err(error)) => {
-            refused(address, &format!("its request to enrol: {error}"));
+            hub.refused(address, &format!("its request to enrol: {error}"));
             return close(&connection, PROTOCOL, &error.to_string());
         }
         Err(_) => {
-            refused(address, "its request to enrol did not come in time");
+            hub.refused(address, "its request to enrol did not come in time");
             return close(&connection, PROTOCOL, "no request in time");
         }
     };
@@ -42,8 +42,7 @@ pub(super) async fn serve(hub: Arc<Shared>, connection: Connection, address: Soc
             EnrolReply::Issued(issued)
         }
         Err((path, fault)) => {
-            let path = path.map(tracing::field::display);
-            tracing::warn!(%address, path, why = %fault, "a request to enrol is refused");
+            hub.refusals.note(What::Enrolment, address, path.as_ref(), &fault.to_string());
             EnrolReply::Refused(fault)
         }
     };

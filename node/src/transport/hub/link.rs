@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::accept::refused;
+use super::refusals::What;
 use super::requests;
 use super::streams::{self, Child, Step};
 use super::unproven::Seat;
@@ -41,14 +41,14 @@ pub(super) async fn serve(
     let subject = match subject(&connection) {
         Ok(subject) => subject,
         Err(why) => {
-            refused(address, &why);
+            hub.refused(address, &why);
             return close(&connection, REFUSED, &why);
         }
     };
     // Its certificate has proved who it is.
     drop(seat);
     let path = subject.path.clone();
-    let warn = |why: &str| tracing::warn!(%address, %path, why, "a link is refused");
+    let warn = |why: &str| hub.refusals.note(What::Link, address, Some(&path), why);
     let (mut stream, hello) = match timeout(hub.timing.handshake, listen(&connection)).await {
         Ok(Ok(heard)) => heard,
         // It has reached us by another of our addresses first.

@@ -1,13 +1,15 @@
 //! The side of a process that accepts its children.
 //!
-//! Tasks: one accepts connections ([`accept`]); each connection has one of its own, which serves either a first contact
+//! Tasks: one accepts connections ([`accept`]), as many at a time as can be looked at ([`door`]); each connection has one of its own, which serves either a first contact
 //! ([`enrol`]) or, for as long as it lives, a link ([`link`]). All of them ask the core through [`HubEvent`]s and do as it
 //! says. A child that stops reading stops its own link and nothing else.
 
 mod accept;
+mod door;
 mod enrol;
 mod fetch;
 mod link;
+mod refusals;
 mod requests;
 mod streams;
 mod unproven;
@@ -27,6 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::refusals::{Refusals, What};
 use self::unproven::Unproven;
 use super::addresses::Addresses;
 use super::limits::Timing;
@@ -88,6 +91,7 @@ struct Shared {
     lifetime: Duration,
     timing: Timing,
     unproven: Unproven,
+    refusals: Refusals,
     last_link: AtomicU64,
     /// Answers what children fetch; unset where nobody does.
     source: OnceLock<Arc<dyn SpecSource>>,
@@ -100,9 +104,19 @@ impl Hub {
         let bound = socket.local_addr()?;
         let tls = tls::hub(&ca, &addresses.names(bound))?;
         let endpoint = quic::listener(socket, quic::server(tls, &timing)?, &ca.reset_key())?;
-        let (unproven, last_link) = (Unproven::default(), AtomicU64::new(0));
-        let source = OnceLock::new();
-        let shared = Shared { ca, events, software, addresses, bound, lifetime, timing, unproven, last_link, source };
+        let shared = Shared {
+            ca,
+            events,
+            software,
+            addresses,
+            bound,
+            lifetime,
+            timing,
+            unproven: Unproven::default(),
+            refusals: Refusals::default(),
+            last_link: AtomicU64::new(0),
+            source: OnceLock::new(),
+        };
         Ok(Self { endpoint, shared: Arc::new(shared) })
     }
 
@@ -134,6 +148,11 @@ impl Hub {
 }
 
 impl Shared {
+    /// Somebody is turned away at the door.
+    fn refused(&self, address: SocketAddr, why: &str) {
+        self.refusals.note(What::Connection, address, None, why);
+    }
+
     fn next_link(&self) -> LinkId {
         LinkId(self.last_link.fetch_add(1, Ordering::Relaxed).saturating_add(1))
     }

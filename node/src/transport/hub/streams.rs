@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::enrol::renewal;
 use super::fetch;
+use super::refusals::What;
 use crate::link::{HubEvent, LinkId};
 use crate::transport::wire::{self, WireError};
 use crate::trust::ca::Request;
@@ -75,7 +76,7 @@ async fn renew(child: &Child, csr: &[u8], send: &mut SendStream) -> Step {
             (EnrolReply::Issued(issued), step)
         }
         Err(fault) => {
-            tracing::warn!(address = %child.address, %path, why = %fault, "a renewal is refused");
+            child.hub.refusals.note(What::Renewal, child.address, Some(path), &fault.to_string());
             (EnrolReply::Refused(fault), Step::Nothing)
         }
     };

@@ -7,3 +7,4 @@ mod hostile;
 mod links;
 mod log;
 mod relay;
+mod storm;

@@ -20,6 +20,10 @@ use crate::trust::ca::HUB_NAME;
 /// After how many silent attempts in a row it is worth asking whether TCP gets through where UDP does not.
 const SUSPICIOUS: u32 = 3;
 
+/// How often the time for an attempt is doubled while nobody answers. In 20 s QUIC repeats its first packet after 1, 3, 7
+/// and 15 s, so that a network that comes back is still noticed soon.
+const MAX_DOUBLINGS: u32 = 2;
+
 /// TLS alerts travel in QUIC as 0x100 and the alert's number (RFC 9001, 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
 
@@ -106,7 +110,9 @@ impl Dialler {
     ) -> io::Result<impl Future<Output = (SocketAddr, Result<Connection, Miss>)> + use<>> {
         let endpoint = self.endpoint(address)?;
         let connecting = endpoint.connect_with(config.clone(), address, HUB_NAME).map_err(io::Error::other)?;
-        let limit = self.timing.connect;
+        // A parent that has not answered may have more to do than it can: who comes again sooner than it can answer only
+        // makes that worse.
+        let limit = self.timing.connect.saturating_mul(1 << self.silent.min(MAX_DOUBLINGS));
         Ok(async move {
             let result = match timeout(limit, connecting).await {
                 Ok(Ok(connection)) => Ok(connection),
