@@ -200,7 +200,7 @@ impl Sim {
         let ensured = std::mem::take(&mut process.ensured);
         for input in std::mem::take(&mut process.inbox) {
             if let Input::Left { path, .. } = &input {
-                process.absent.insert(path.clone(), Some(self.clock.now));
+                process.absent.entry(path.clone()).or_default().get_or_insert(self.clock.now);
             }
             if let Some(lines) = self.lines.as_mut()
                 && let Some(text) = crate::tracing::of_input(&input)
