@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use homestak_node::world::{Configured, Ensure, Ensured, Remove, Task, Work, World};
+use homestak_node::world::{Configured, Ensure, Ensured, Owned, Remove, Task, Work, World};
 use homestak_protocol::event::{Facts, Phase};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::{Configuration, Own, Spec};
-use homestak_protocol::path::NodePath;
+use homestak_protocol::path::{NodePath, TreeId};
 
 use crate::config::pull::Parent;
 use crate::config::{self, Deed, Standing, System, Target};
@@ -83,6 +83,18 @@ impl AgentWorld {
         }
         provider.stop(machine.clone(), task.clone()).await?;
         provider.destroy(machine, task).await
+    }
+
+    async fn machines(&self, tree: TreeId, task: Task) -> Result<Vec<Owned>, Fault> {
+        let owned = self.provider()?.list_owned(task).await?;
+        let of_it = owned.into_iter().filter(|machine| machine.tree == tree);
+        let seen = of_it.map(|machine| Owned {
+            path: machine.path,
+            incarnation: machine.incarnation,
+            vmid: Some(machine.vmid),
+            running: machine.running,
+        });
+        Ok(seen.collect())
     }
 
     async fn hosted(&self, path: NodePath, task: Task) -> Result<(), Fault> {
@@ -171,6 +183,10 @@ impl World for AgentWorld {
 
     fn remove(&self, ask: Remove, task: Task) -> Work<'_, ()> {
         Box::pin(self.removed(ask, task))
+    }
+
+    fn owned(&self, tree: TreeId, task: Task) -> Work<'_, Vec<Owned>> {
+        Box::pin(self.machines(tree, task))
     }
 
     fn become_host(&self, path: NodePath, _own: Own, task: Task) -> Work<'_, ()> {

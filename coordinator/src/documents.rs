@@ -91,7 +91,7 @@ pub struct NodeDocument {
     /// `plan` only: the path of the host that must exist before more can be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_after: Option<String>,
-    /// `plan` only: why it is `updated`.
+    /// `plan` only: why its `action` is that, where it is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// `plan` only: what it was resolved to; none of an orphan.

@@ -100,6 +100,19 @@ pub struct Remove {
     pub only: Option<Incarnation>,
 }
 
+/// A machine of ours, as it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The node.
+    pub path: NodePath,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Its id on this host.
+    pub vmid: Option<Vmid>,
+    /// Whether it runs.
+    pub running: bool,
+}
+
 /// What configuring came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Configured {
@@ -116,6 +129,11 @@ pub trait World: Send + Sync + 'static {
     /// there that is not ours is left alone, and is success too; one of ours with another life than the one asked for is
     /// left alone, and a [`Code::Conflict`].
     fn remove(&self, ask: Remove, task: Task) -> Work<'_, ()>;
+
+    /// The machines of ours that there are, of one tree.
+    fn owned(&self, _: TreeId, _: Task) -> Work<'_, Vec<Owned>> {
+        no_machines()
+    }
 
     /// Turns this machine into a host that can carry machines.
     fn become_host(&self, path: NodePath, own: Own, task: Task) -> Work<'_, ()>;

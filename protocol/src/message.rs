@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Entry, Facts, NodeView, Presence, Progress};
 use crate::fault::Fault;
-use crate::ids::{Generation, Incarnation, JournalId, Position};
+use crate::ids::{Generation, Incarnation, JournalId, Position, Vmid};
 use crate::order::{Directive, OpaqueOrder, Verb};
 use crate::path::{NodePath, TreeId};
 use crate::secret::Secret;
@@ -198,6 +198,13 @@ pub enum Request {
     Revoke(NodePath),
     /// Say what you have.
     Survey,
+    /// Look which machines of a tree the host at this place really has, or hand the word on towards it.
+    Look {
+        /// The host's place.
+        at: NodePath,
+        /// The tree.
+        tree: TreeId,
+    },
 }
 
 /// The answer to it.
@@ -209,6 +216,21 @@ pub enum Reply {
     Refused(Fault),
     /// What there is, tree by tree.
     Surveyed(Vec<Surveyed>),
+    /// The machines that there are.
+    Seen(Vec<Seen>),
+}
+
+/// A machine of ours, as its host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The node.
+    pub path: NodePath,
+    /// Its id on that host.
+    pub vmid: Option<Vmid>,
+    /// Whether it runs.
+    pub running: bool,
+    /// Whether it has the life that the host's agent has on record. One that has not would be adopted.
+    pub known: bool,
 }
 
 /// What an agent holds of a tree.

@@ -11,11 +11,14 @@ pub const ALPN_LINK: &[u8] = b"homestak/1";
 pub const ALPN_ENROL: &[u8] = b"homestak-enrol/1";
 
 /// The protocol numbers that this build speaks.
-pub const SUPPORTED: Range = Range { lowest: 1, highest: 2 };
+pub const SUPPORTED: Range = Range { lowest: 1, highest: 3 };
 
 /// The first protocol number whose parents understand [`crate::message::Opening::Fetch`]; an older one would take it for
 /// foul play and close the link.
 pub const FETCH: u16 = 2;
+
+/// The first protocol number whose children understand [`crate::message::Request::Look`].
+pub const LOOK: u16 = 3;
 
 /// An inclusive range of protocol numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ pub struct Planned {
     pub node: PlannedNode,
     /// What would be done.
     pub action: Action,
-    /// Why it would be updated.
+    /// Why that, where it is not plain.
     pub reason: Option<String>,
     /// The host that must exist before more can be known.
     pub known_after: Option<NodePath>,
@@ -64,9 +64,18 @@ pub fn compare(wanted: &[PlannedNode], recorded: Option<&TreeRow>, views: &[Node
         let node = ordered.get(path).map_or_else(|| only_seen(view), |node| (*node).clone());
         Planned { node, action: gone, reason: None, known_after: None }
     }));
-    let changed = |planned: &&Planned| matches!(planned.action, Action::Created | Action::Updated | Action::Destroyed);
-    let changes = u32::try_from(nodes.iter().filter(changed).count()).unwrap_or(u32::MAX);
-    Comparison { nodes, changes }
+    let mut comparison = Comparison { nodes, changes: 0 };
+    comparison.count();
+    comparison
+}
+
+impl Comparison {
+    /// Counts what would be made, taken over, changed or destroyed.
+    pub(super) fn count(&mut self) {
+        let changes = [Action::Created, Action::Adopted, Action::Updated, Action::Destroyed];
+        let changed = self.nodes.iter().filter(|planned| changes.contains(&planned.action)).count();
+        self.changes = u32::try_from(changed).unwrap_or(u32::MAX);
+    }
 }
 
 /// In what a node differs from what was ordered, or why it must be looked at again.

@@ -10,6 +10,7 @@ mod compare;
 pub mod feasible;
 mod limits;
 mod orders;
+mod sight;
 
 use homestak_manifests::graph::Member;
 use homestak_manifests::model::Mode;
@@ -26,6 +27,7 @@ pub use self::compare::{Comparison, Planned, compare};
 pub(crate) use self::compare::{may_exist, only_seen};
 pub use self::limits::LimitOverrides;
 pub use self::orders::{Ordering, order};
+pub use self::sight::Sight;
 use crate::site::Site;
 use crate::store::PlannedNode;
 

@@ -14,6 +14,7 @@ mod begin;
 pub(crate) mod clock;
 mod follow;
 mod log;
+mod look;
 mod outcome;
 mod plan;
 mod preflight;

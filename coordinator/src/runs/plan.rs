@@ -34,8 +34,10 @@ impl<R: Record, C: Reach> Engine<R, C> {
         }
         let former = self.recorded(&request.host, name).await?;
         let wanted: Vec<PlannedNode> = ready.resolved.nodes.iter().map(|node| node.planned.clone()).collect();
-        let comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
+        let mut comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
         self.meets_no_other(&tree, &comparison, request.prune).await?;
+        let (sight, unasked) = self.look_at(&tree, &views).await;
+        sight.correct(&mut comparison);
         let resolved: HashMap<_, _> =
             ready.resolved.nodes.iter().map(|node| (&node.planned.path, resolved::document(node))).collect();
         let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
@@ -47,7 +49,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             let chosen = planned.node.machine.vmid.map(|vmid| vmid.number());
             node.kind = planned.node.kind;
             node.action = planned.action;
-            node.vm_id = chosen.or(node.vm_id);
+            node.vm_id = chosen.or(node.vm_id).or(sight.vmid(path).map(|vmid| vmid.number()));
             node.reason.clone_from(&planned.reason);
             node.resolved = resolved.get(path).cloned().map(Box::new);
             node.known_after = planned.known_after.as_ref().map(ToString::to_string);
@@ -57,6 +59,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             ready.found.warnings.iter().map(|w| format!("{}:{}: {}", w.file, w.line, w.message)).collect();
         notes.extend(ready.resolved.notes.iter().cloned());
         notes.extend(tight);
+        notes.extend(unasked);
         Ok(PlanDocument {
             verb: "plan".into(),
             plans: verb,

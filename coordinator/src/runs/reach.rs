@@ -3,7 +3,7 @@
 use homestak_node::runtime::{Handle, RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
-use homestak_protocol::message::Surveyed;
+use homestak_protocol::message::{Seen, Surveyed};
 use homestak_protocol::order::Directive;
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -29,6 +29,8 @@ pub trait Reach: Clone + Send + Sync + 'static {
     fn revoke(&self, path: NodePath) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Asks a host what it has.
     fn survey(&self, host: NodePath) -> impl Future<Output = Result<Vec<Surveyed>, Fault>> + Send;
+    /// Asks a host which machines of a tree it really has.
+    fn look(&self, at: NodePath, tree: TreeId) -> impl Future<Output = Result<Vec<Seen>, Fault>> + Send;
     /// Takes what a host has for true.
     fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Drops a tree that is gone.
@@ -64,6 +66,9 @@ impl Reach for Handle {
     }
     async fn survey(&self, host: NodePath) -> Result<Vec<Surveyed>, Fault> {
         Handle::survey(self, host).await
+    }
+    async fn look(&self, at: NodePath, tree: TreeId) -> Result<Vec<Seen>, Fault> {
+        Handle::look(self, at, tree).await
     }
     async fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> Result<(), Fault> {
         Handle::adopt(self, host, surveyed).await

@@ -8,6 +8,7 @@ use homestak_protocol::ids::RunId;
 use homestak_protocol::message::{Reply, Request, Surveyed};
 use homestak_protocol::order::{Directive, OpaqueOrder, OrderError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
+use homestak_protocol::version::LOOK;
 
 use super::record::Record;
 use super::step::{Answer, Effect, Local, Moment, RootOrder, Sent, Ticket};
@@ -34,6 +35,10 @@ impl Core {
                 let answer = Answer::Reply(Reply::Surveyed(self.surveyed()));
                 return all.out.effects.push(Effect::Answer { ticket, answer });
             }
+            Request::Look { at, tree } => match self.look(ticket, at, tree, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
         };
         answer(ticket, result, all);
     }
@@ -54,6 +59,10 @@ impl Core {
                     return all.out.effects.push(Effect::Send { path: host, link, request: Request::Survey, sent });
                 }
                 None => Err(absent(&host)),
+            },
+            Local::Look { at, tree } => match self.look(ticket, at, tree, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
             },
             Local::Adopt { host, surveyed } => self.adopt(&host, surveyed, all),
             Local::Forget(tree) => self.forget(&tree, all),
@@ -197,6 +206,25 @@ impl Core {
         let (request, sent) = (Request::Revoke(path), Sent::For(ticket));
         all.out.effects.push(Effect::Send { path: step, link, request, sent });
         None
+    }
+
+    /// Looks which machines of a tree there are, or hands the word on; the answer comes later.
+    fn look(&self, ticket: Ticket, at: NodePath, tree: TreeId, all: &mut Gathered) -> Result<(), Fault> {
+        if at == self.me {
+            let lives = self.trees.get(&tree).map(|held| held.operator.lives()).unwrap_or_default();
+            all.out.effects.push(Effect::Look { ticket, tree, lives });
+            return Ok(());
+        }
+        let step = self.me.step_towards(&at);
+        let step = step.ok_or_else(|| Fault::new(Code::NotFound, format!("{at} is not below {}", self.me)))?;
+        let link = self.links.get(&step).map(|link| link.id).ok_or_else(|| absent(&step))?;
+        if self.presences.get(&step).is_none_or(|presence| presence.protocol < LOOK) {
+            let text = format!("the agent of {step} is too old to be asked which machines there are");
+            return Err(Fault::new(Code::Version, text).at(&step));
+        }
+        let (request, sent) = (Request::Look { at, tree }, Sent::For(ticket));
+        all.out.effects.push(Effect::Send { path: step, link, request, sent });
+        Ok(())
     }
 
     fn surveyed(&self) -> Vec<Surveyed> {

@@ -4,6 +4,7 @@
 //! before the first effect is begun.
 #![expect(missing_docs, reason = "fields of variants are what their types say, or are told with the variant")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use homestak_protocol::event::{Event, NodeView, Phase, Presence, Progress};
@@ -90,6 +91,8 @@ pub enum Local {
     Adopt { host: NodePath, surveyed: Vec<Surveyed> },
     /// Drop a tree from the record.
     Forget(TreeId),
+    /// Ask a host which machines of a tree it really has.
+    Look { at: NodePath, tree: TreeId },
 }
 
 /// A whole tree, as the coordinator hands it to its host.
@@ -213,6 +216,8 @@ pub enum Effect {
     Ack { path: NodePath, link: LinkId, upto: Position },
     /// Close a link.
     Close { path: NodePath, link: LinkId, why: Fault },
+    /// Look which machines of a tree there are, and answer whoever holds the ticket; those with these lives are on record.
+    Look { ticket: Ticket, tree: TreeId, lives: BTreeMap<NodePath, Incarnation> },
     /// Answer whoever holds the ticket.
     Answer { ticket: Ticket, answer: Answer },
     /// Tell the parent.
@@ -234,6 +239,7 @@ impl Effect {
                 Request::Drain => "send-drain",
                 Request::Revoke(_) => "send-revoke",
                 Request::Survey => "send-survey",
+                Request::Look { .. } => "send-look",
             }),
             Effect::Ack { .. } => Some("ack"),
             Effect::Answer { .. } => Some("answer"),

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use homestak_protocol::event::{Action, Change, Event, NodeChange, NodeView, Phase, PhaseStatus, Settled, Status};
 use homestak_protocol::fault::Fault;
-use homestak_protocol::ids::{Generation, Vmid};
+use homestak_protocol::ids::{Generation, Incarnation, Vmid};
 use homestak_protocol::message::{Reply, Request};
 use homestak_protocol::order::{Directive, Millis, OpaqueOrder, OrderError, Own, Recorded, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -120,6 +120,12 @@ impl Operator {
     /// The order of the machine at this place, unopened; none for a host.
     pub(crate) fn order_of(&self, path: &NodePath) -> Option<&OpaqueOrder> {
         self.asks.iter().find(|ask| ask.path == *path && ask.make.is_some()).map(|ask| &ask.order)
+    }
+
+    /// The lives of the machines on this level.
+    pub(crate) fn lives(&self) -> BTreeMap<NodePath, Incarnation> {
+        let life = |child: &Child| Some((child.state.path.clone(), child.state.incarnation?));
+        self.children.values().filter_map(life).collect()
     }
 
     /// Whether nothing is left on record on this level.

@@ -2,7 +2,7 @@
 
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::{Reply, Surveyed, Welcome};
+use homestak_protocol::message::{Reply, Seen, Surveyed, Welcome};
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -93,6 +93,14 @@ impl Handle {
         match self.ask(Local::Survey(host)).await? {
             Reply::Surveyed(trees) => Ok(trees),
             _ => Err(Fault::new(Code::Protocol, "a survey was answered with something else")),
+        }
+    }
+
+    /// Asks a host which machines of a tree it really has.
+    pub async fn look(&self, at: NodePath, tree: TreeId) -> Result<Vec<Seen>, Fault> {
+        match self.ask(Local::Look { at, tree }).await? {
+            Reply::Seen(seen) => Ok(seen),
+            _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
     }
 

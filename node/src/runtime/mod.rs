@@ -7,6 +7,7 @@
 //! Listeners hear what happens over a broadcast channel; one that is too slow is told so and asks for a snapshot.
 
 mod handle;
+mod look;
 mod shell;
 mod timers;
 

@@ -61,6 +61,8 @@ enum Waiting {
 enum Inner {
     Input(Input),
     Progress(Progress),
+    /// A look has been had.
+    Looked(Ticket, Reply),
 }
 
 struct Shell {
@@ -252,6 +254,7 @@ impl Shell {
                 self.tell(Update::Progress(Arc::new(progress.clone())));
                 self.report(Report::Progress(vec![progress]));
             }
+            Inner::Looked(ticket, reply) => self.answer(ticket, Answer::Reply(reply)),
         }
     }
 
@@ -383,6 +386,14 @@ impl Shell {
                 tracing::warn!(child = %path, code = why.code.as_str(), why = %why.message, "closing a child's link");
                 self.command(link, LinkCommand::Close(why));
                 self.links.remove(&link);
+            }
+            Effect::Look { ticket, tree, lives } => {
+                let (world, ending) = (Arc::clone(&self.world), self.life.ending.child_token());
+                let inner = self.inner.clone();
+                self.life.tracker.spawn(async move {
+                    let reply = super::look::reply(&*world, tree, &lives, ending).await;
+                    let _ = inner.send(Inner::Looked(ticket, reply)).await;
+                });
             }
             Effect::Answer { ticket, answer } => self.answer(ticket, answer),
             Effect::Report(report) => self.report(report),

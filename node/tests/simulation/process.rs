@@ -308,7 +308,8 @@ impl Sim {
                 let life = self.processes[pid].life;
                 self.clock.after(after_ms, Happening::Timer(pid, life, Box::new(key)));
             }
-            Effect::Told(_) => {}
+            // Nobody looks here: plans are not part of this.
+            Effect::Look { .. } | Effect::Told(_) => {}
         }
     }
 

@@ -44,6 +44,7 @@ fn of_reply(reply: &Reply) -> String {
         Reply::Refused(fault) => format!("refused: {fault}"),
         Reply::Done => "done".to_owned(),
         Reply::Surveyed(_) => "surveyed".to_owned(),
+        Reply::Seen(_) => "seen".to_owned(),
     }
 }
 
@@ -94,6 +95,6 @@ pub(crate) fn of_effect(effect: &Effect) -> Option<String> {
         Effect::Answer { answer: Answer::Reply(reply), .. } => format!("> answer {}", of_reply(reply)),
         Effect::Answer { answer, .. } => format!("> answer {answer:?}"),
         Effect::Timer { key, after_ms } => format!("> timer {:?} {:?} e{} {after_ms}", key.who, key.kind, key.epoch),
-        Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
+        Effect::Look { .. } | Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
     })
 }

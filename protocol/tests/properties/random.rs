@@ -161,6 +161,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Drain),
         path().prop_map(Request::Revoke),
         Just(Request::Survey),
+        (path(), tree()).prop_map(|(at, tree)| Request::Look { at, tree }),
     ]
 }
 
@@ -170,7 +171,14 @@ fn reply() -> impl Strategy<Value = Reply> {
         generation,
         nodes,
     });
-    prop_oneof![Just(Reply::Done), fault().prop_map(Reply::Refused), vec(surveyed, 0..3).prop_map(Reply::Surveyed)]
+    let seen = (path(), option::of(vmid()), any::<bool>(), any::<bool>())
+        .prop_map(|(path, vmid, running, known)| Seen { path, vmid, running, known });
+    prop_oneof![
+        Just(Reply::Done),
+        fault().prop_map(Reply::Refused),
+        vec(surveyed, 0..3).prop_map(Reply::Surveyed),
+        vec(seen, 0..3).prop_map(Reply::Seen),
+    ]
 }
 
 fn directive() -> impl Strategy<Value = Directive> {

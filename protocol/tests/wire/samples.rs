@@ -185,6 +185,7 @@ fn requests(folder: &mut Folder) {
         Request::Drain => "request_drain", Request::Drain;
         Request::Revoke(_) => "request_revoke", Request::Revoke(edge());
         Request::Survey => "request_survey", Request::Survey;
+        Request::Look { .. } => "request_look", Request::Look { at: edge(), tree: tree() };
     });
     folder.message(
         "request_order_with_word",
@@ -195,6 +196,10 @@ fn requests(folder: &mut Folder) {
         Reply::Refused(_) => "reply_refused", Reply::Refused(fault());
         Reply::Surveyed(_) => "reply_surveyed",
             Reply::Surveyed(vec![Surveyed { tree: tree(), generation: Generation(7), nodes: vec![view()] }]);
+        Reply::Seen(_) => "reply_seen", Reply::Seen(vec![
+            Seen { path: edge(), vmid: Vmid::new(99_012), running: true, known: false },
+            Seen { path: edge(), vmid: None, running: false, known: true },
+        ]);
     });
 }
 

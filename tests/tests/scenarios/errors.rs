@@ -176,6 +176,25 @@ fn interrupting_the_command_cancels_the_run_and_a_second_time_leaves_it_to_the_d
 }
 
 #[test]
+fn a_destroy_is_not_cancelled_and_a_second_interrupt_leaves_it_to_the_daemon() {
+    let mut stage = Stage::set("destroying");
+    stage.env("HOMESTAK_LOCAL_FAULTS", "edge:destroy:delay=6000");
+    stage.json(0, &["apply", "n2-tiered"]);
+    let mut destroy = stage.start(&["destroy", "n2-tiered", "--yes", "--json"]);
+    let command = homestak_tests::process::Process::of(destroy.pid()).unwrap();
+    wait::until("it has begun", || destroy.complaints().contains("destroy").then_some(()));
+    command.signal(Signal::INT);
+    wait::until("it is said", || destroy.complaints().contains("could not be cancelled").then_some(()));
+    assert!(!destroy.has_ended());
+    command.signal(Signal::INT);
+    let left = destroy.finish(wait::PATIENCE).exits(130).says("goes on in the background");
+    assert_eq!(left.json()["verb"], "destroy", "{left}");
+    wait::until("it ends without anybody who follows it", || stage.machines().is_empty().then_some(()));
+    wait::until("it is over", || (stage.json(0, &["runs"])["runs"][0]["state"] == "succeeded").then_some(()));
+    stage.strike();
+}
+
+#[test]
 fn a_tree_is_destroyed_though_a_childs_agent_no_longer_answers() {
     let mut stage = Stage::set("silent");
     stage.env("HOMESTAK_LIMITS", "answer=1s");

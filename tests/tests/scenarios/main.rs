@@ -19,6 +19,7 @@ mod files;
 mod hostile;
 mod impostor;
 mod links;
+mod plan;
 mod restart;
 mod sealed;
 mod secrets;

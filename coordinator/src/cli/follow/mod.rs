@@ -58,8 +58,14 @@ enum Broken {
 /// Asks for a run and follows it.
 pub(super) async fn run(context: &Context, request: Request) -> Result<End, Refusal> {
     let mut signals = Signals::listen()?;
-    let mut follower =
-        Follower { context, screen: Screen::new(context), interrupts: 0, cancels: JoinSet::new(), attached_again: 0 };
+    let mut follower = Follower {
+        context,
+        screen: Screen::new(context),
+        interrupts: 0,
+        cancels: JoinSet::new(),
+        goes_on: false,
+        attached_again: 0,
+    };
     let mut asked = request;
     loop {
         let answers = tokio::select! {
@@ -90,6 +96,8 @@ struct Follower<'c> {
     screen: Screen<'c>,
     interrupts: u32,
     cancels: JoinSet<Result<(), Refusal>>,
+    /// The run cannot be cancelled: there is nothing left to do but to leave it.
+    goes_on: bool,
     attached_again: u32,
 }
 
@@ -158,7 +166,7 @@ impl Follower<'_> {
                 false
             }
             Sign::Leave => true,
-            Sign::Interrupt if self.interrupts > 0 => true,
+            Sign::Interrupt if self.interrupts > 0 || self.goes_on => true,
             Sign::Interrupt => {
                 self.interrupts += 1;
                 self.cancel();
@@ -184,7 +192,11 @@ impl Follower<'_> {
         let Ok(Err(refusal)) = told else { return };
         self.screen.cancelling(false);
         self.interrupts = 0;
-        self.screen.say(&[format!("the run could not be cancelled: {}", refusal.error.message)]);
+        self.goes_on = true;
+        self.screen.say(&[
+            format!("the run could not be cancelled: {}", refusal.error.message),
+            "it goes on; Ctrl-C again leaves it to the daemon".to_owned(),
+        ]);
     }
 
     /// Leaves the run to the daemon.

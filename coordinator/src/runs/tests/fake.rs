@@ -8,7 +8,7 @@ use homestak_node::runtime::{RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::{Action, NodeView, Presence, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, RunId, Vmid};
-use homestak_protocol::message::Surveyed;
+use homestak_protocol::message::{Seen, Surveyed};
 use homestak_protocol::order::{Directive, Order, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -225,6 +225,13 @@ impl Reach for Fake {
             nodes: snapshot.nodes.clone(),
         };
         Ok(state.trees.values().filter(|s| s.tree.host.as_str() == host.as_str()).map(of).collect())
+    }
+
+    async fn look(&self, at: NodePath, tree: TreeId) -> Result<Vec<Seen>, Fault> {
+        let state = self.state.lock().unwrap();
+        let nodes = state.trees.get(&tree).map(|snapshot| snapshot.nodes.clone()).unwrap_or_default();
+        let there = nodes.into_iter().filter(|view| at.carries(&view.path) && !view.status.is_gone());
+        Ok(there.map(|view| Seen { path: view.path, vmid: view.vmid, running: true, known: true }).collect())
     }
 
     async fn adopt(&self, _host: NodePath, _surveyed: Vec<Surveyed>) -> Result<(), Fault> {

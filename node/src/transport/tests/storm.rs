@@ -11,13 +11,13 @@ use super::fake::{Kid, Parent, life};
 use crate::transport::uplink::status::UplinkStatus;
 
 /// How many come: more than one address may have at the door at once, so that some are turned away at first.
-const CHILDREN: u128 = 1000;
+const CHILDREN: u128 = 600;
 
-/// By when all must be in. A free processor does it in 15 s, unoptimized.
-const LIMIT: Duration = Duration::from_secs(240);
+/// By when all must be in. A free processor, which does the children's part as well here, takes 10 s, unoptimized.
+const LIMIT: Duration = Duration::from_secs(300);
 
 #[tokio::test]
-async fn a_thousand_children_that_enrol_at_once_all_come_to_join() {
+async fn hundreds_of_children_that_enrol_at_once_all_come_to_join() {
     let parent = Parent::start();
     let mut kids = JoinSet::new();
     for i in 0..CHILDREN {

@@ -20,9 +20,9 @@ use crate::trust::ca::HUB_NAME;
 /// After how many silent attempts in a row it is worth asking whether TCP gets through where UDP does not.
 const SUSPICIOUS: u32 = 3;
 
-/// How often the time for an attempt is doubled while nobody answers. In 20 s QUIC repeats its first packet after 1, 3, 7
-/// and 15 s, so that a network that comes back is still noticed soon.
-const MAX_DOUBLINGS: u32 = 2;
+/// How often the time for an attempt is doubled while nobody answers; it ends with the idle timeout at the latest. QUIC
+/// repeats its first packet after 1, 3 and 7 s, so that a network that comes back is still noticed soon.
+const MAX_DOUBLINGS: u32 = 3;
 
 /// TLS alerts travel in QUIC as 0x100 and the alert's number (RFC 9001, 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;

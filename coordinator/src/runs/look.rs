@@ -1,0 +1,54 @@
+//! Asks hosts which machines of a tree they really have, level by level, for as long as somebody waits for a plan.
+
+use std::time::Duration;
+
+use homestak_protocol::event::NodeView;
+use homestak_protocol::order::NodeKind;
+use homestak_protocol::path::{NodePath, TreeId};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Reach};
+use crate::lower::{Sight, may_exist};
+use crate::store::Record;
+
+/// How long a plan waits for hosts to look, all levels together.
+const LIMIT: Duration = Duration::from_secs(3);
+
+impl<R: Record, C: Reach> Engine<R, C> {
+    /// What there is of a tree. The notes name hosts that could not be asked, so that the record has to do.
+    pub(super) async fn look_at(&self, tree: &TreeId, views: &[NodeView]) -> (Sight, Vec<String>) {
+        let end = Instant::now() + LIMIT;
+        let (mut sight, mut notes) = (Sight::default(), Vec::new());
+        let mut level = vec![NodePath::host_root(&tree.host)];
+        while !level.is_empty() {
+            let mut asked = JoinSet::new();
+            for at in std::mem::take(&mut level) {
+                let (core, tree) = (self.core().clone(), tree.clone());
+                asked.spawn(async move {
+                    let seen = timeout_at(end, core.look(at.clone(), tree)).await;
+                    (at, seen)
+                });
+            }
+            while let Some(Ok((at, seen))) = asked.join_next().await {
+                let why = match seen {
+                    Ok(Ok(seen)) => {
+                        sight.add(at.clone(), seen);
+                        level.extend(hosts_on(&at, views).filter(|host| sight.holds(host)).cloned());
+                        continue;
+                    }
+                    Ok(Err(fault)) => fault.message,
+                    Err(_) => format!("no answer within {} s", LIMIT.as_secs()),
+                };
+                notes.push(format!("{at} was not asked which machines it has, so they are as on record: {why}"));
+            }
+        }
+        (sight, notes)
+    }
+}
+
+/// The hosts among the machines directly on a host, as on record.
+fn hosts_on<'v>(at: &'v NodePath, views: &'v [NodeView]) -> impl Iterator<Item = &'v NodePath> {
+    let is_host = |view: &&NodeView| view.kind == NodeKind::Pve && may_exist(view);
+    views.iter().filter(is_host).map(|view| &view.path).filter(move |path| at.carries(path))
+}
