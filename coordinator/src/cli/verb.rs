@@ -102,11 +102,13 @@ fn ways_back(context: &Context, run: &RunSummary) -> Vec<String> {
     let id = run.run.to_string();
     let commands = &context.commands;
     let title = format!("{} {} on {} goes on in the background, run {id}.", run.verb.as_str(), run.manifest, run.host);
-    let ways = [
+    let mut ways = vec![
         (commands.on_tree("status", &run.manifest, &run.host), "how it stands"),
         (commands.line(&["logs", &id, "--follow"]), "what happens"),
-        (commands.line(&["cancel", &id]), "cancel it"),
     ];
+    if run.verb != RunVerb::Destroy {
+        ways.push((commands.line(&["cancel", &id]), "cancel it"));
+    }
     std::iter::once(title).chain(listed(&ways, context.printer.err_columns())).collect()
 }
 
