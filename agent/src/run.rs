@@ -29,7 +29,7 @@ use homestak_node::trust::clock::Clock;
 use homestak_node::trust::identity::{Identity, Introduction};
 use homestak_protocol::event::Phase;
 use homestak_protocol::path::NodePath;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::config::pull::Parent;
@@ -62,6 +62,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let life = Lifecycle::new();
     life.heed_signals().map_err(|error| Failure::machine("listening for signals", error))?;
+    life.raise_file_limit();
     let tests = Tests::read(&settings, &env)?;
     let state = StateFolder::take(&settings.state_dir)?;
     let inside = settings.machine.clone().map(Inside::new);
@@ -288,8 +289,15 @@ impl Door {
     fn open(self, source: Arc<dyn SpecSource>, life: &Lifecycle) -> Result<(), Failure> {
         let address = self.hub.address();
         let about = || serde_json::Map::from_iter([("version".into(), SOFTWARE.into())]);
-        let routes = https::endpoint(https::health(about).merge(https::specs(Arc::clone(&source))));
-        https::serve(self.tcp, self.certificate, routes, &life.tracker, life.ending.clone())
+        let options = https::Options {
+            listener: self.tcp,
+            tls: watch::Sender::new(self.certificate).subscribe(),
+            router: https::routes(https::health(about).merge(https::specs(Arc::clone(&source)))),
+            rates: https::Rates::default(),
+            metrics_token: None,
+            more: Arc::new(|text| Box::pin(std::future::ready(text))),
+        };
+        https::serve(options, &life.tracker, life.ending.clone())
             .map_err(|error| Failure::machine("serving HTTPS", error))?;
         self.hub.answer_with(source);
         self.hub.run(&life.tracker, life.ending.clone());
@@ -318,8 +326,8 @@ async fn hub(
     let options = HubOptions { addresses: addresses.clone(), ..HubOptions::new(udp, SOFTWARE) };
     let hub = Hub::bind(options, Arc::clone(&ca), told).map_err(failed)?;
     let (bound, pin) = (hub.address(), hub.pin().to_string());
-    let certificate =
-        tls::https(&ca, &addresses.names(bound)).map_err(|error| Failure::machine("making a certificate", error))?;
+    let certificate = tls::https(&ca, &addresses.names(bound), None)
+        .map_err(|error| Failure::machine("making a certificate", error))?;
     let boot = move |child: &NodePath| BootParts { servers: addresses.all(child, bound), ca: pin.clone() };
     Ok((Door { hub, tcp, certificate }, events, Arc::new(boot)))
 }

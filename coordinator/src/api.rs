@@ -296,6 +296,13 @@ pub enum Request {
     },
     /// How the daemon is: [`Document::Server`].
     ServerStatus,
+    /// What clients of the repositories show: [`Document::Text`], empty where none are served.
+    RepoToken,
+    /// Revoke every provisioning token of a node, by its name or its place: [`Document::Empty`].
+    TokenRevoke {
+        /// The node.
+        node: String,
+    },
     /// End the daemon: [`Document::Empty`] when it has begun to end. Runs go on in their agents.
     ServerStop,
     /// Take over what a host's agent knows: [`Document::Status`] of the trees that were taken over.

@@ -497,6 +497,15 @@ pub struct ServerDocument {
     pub url: Option<String>,
     /// `sha256:<hex>` of its CA.
     pub ca: Option<String>,
+    /// `sha256:<hex>` of the operator's own HTTPS certificate; none where the hub's is shown.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+    /// The folder whose git work trees are served.
+    #[serde(default)]
+    pub repos: Option<String>,
+    /// What their clients show: told by `server start` alone.
+    #[serde(default)]
+    pub repo_token: Option<String>,
     /// The state folder.
     pub state_dir: String,
     /// The unix socket.

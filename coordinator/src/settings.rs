@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::secret::Secret;
 
 use crate::api::{Exit, Refusal};
 use crate::site::discover::discover;
@@ -15,6 +16,9 @@ const SYSTEM_STATE: &str = "/var/lib/homestak";
 
 /// The port where none is chosen (TCP for HTTPS, UDP for QUIC).
 pub const DEFAULT_PORT: u16 = 44_443;
+
+/// The variable that holds the repo server's token.
+pub const REPO_TOKEN: &str = "HOMESTAK_REPO_TOKEN";
 
 /// How the built-in site is called in greetings and documents, and by `--site`.
 const DEMO: &str = "demo";
@@ -64,6 +68,19 @@ pub struct Settings {
     pub bind: Option<IpAddr>,
     /// `--log`; `coord.log` in the state folder where none and the daemon is in the background.
     pub log: Option<PathBuf>,
+    /// What only the daemon itself has a use for.
+    pub serving: Serving,
+}
+
+/// How the daemon serves HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Serving {
+    /// `--repos`: the folder whose git work trees are served, absolute.
+    pub repos: Option<PathBuf>,
+    /// `--repo-token` or `HOMESTAK_REPO_TOKEN`; drawn where none. Never empty.
+    pub repo_token: Option<Secret>,
+    /// `--cert` and `--key`, absolute: the operator's own certificate, in PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Settings {
@@ -108,7 +125,7 @@ impl Settings {
             }
         };
         let state_dir = std::path::absolute(&state_dir).unwrap_or(state_dir);
-        Ok(Self { state_dir, state_given, site, port, bind: None, log: None })
+        Ok(Self { state_dir, state_given, site, port, bind: None, log: None, serving: Serving::default() })
     }
 
     /// The unix socket.
@@ -138,6 +155,13 @@ impl Settings {
         }
         if let Some(log) = &self.log {
             flag("--log", log.clone().into());
+        }
+        if let Some(repos) = &self.serving.repos {
+            flag("--repos", repos.clone().into());
+        }
+        if let Some((certificate, key)) = &self.serving.certificate {
+            flag("--cert", certificate.clone().into());
+            flag("--key", key.clone().into());
         }
         flags
     }

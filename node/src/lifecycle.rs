@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,15 @@ impl Lifecycle {
     /// A life that nobody has asked to end.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets this process have as many open files as it may: each connection is one, and the usual limit (1,024) is for
+    /// programs that wait with select(2).
+    pub fn raise_file_limit(&self) {
+        let limit = getrlimit(Resource::Nofile);
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+            tracing::debug!(%error, "the limit of open files cannot be raised");
+        }
     }
 
     /// Listens for signals from here on.

@@ -15,6 +15,8 @@ use homestak_protocol::message::Fetch;
 use homestak_protocol::path::NodePath;
 use tokio::io::AsyncRead;
 
+use crate::link::KeyId;
+
 /// The largest document that is carried. A spec with a hundred users has some 30 KiB.
 pub const MAX_DOCUMENT: u64 = 1024 * 1024;
 
@@ -26,8 +28,9 @@ pub const MAX_PROGRAM: u64 = 128 * 1024 * 1024;
 pub enum Asker {
     /// Somebody over HTTPS, known by nothing but what is shown.
     Stranger(IpAddr),
-    /// A machine over HTTPS that has shown the certificate of this place.
-    Machine(NodePath),
+    /// A machine over HTTPS that has shown the certificate of this place, for this key. Whether it still counts is for
+    /// the source to see to.
+    Machine(NodePath, KeyId),
     /// The child at this place, over its link, for itself or for somebody below it.
     Child(NodePath),
 }
@@ -71,4 +74,9 @@ pub trait SpecSource: Send + Sync + 'static {
 /// Nobody who could know has answered.
 pub fn nobody_answers() -> Fault {
     Fault::new(Code::Unreachable, "nobody who could answer this can be reached just now; try again")
+}
+
+/// A certificate that is not, or no longer, the one of the place that is asked for.
+pub fn not_theirs() -> Fault {
+    Fault::new(Code::TokenRefused, "the certificate is not one of this machine")
 }

@@ -140,6 +140,11 @@ pub enum Fetch {
         /// The provisioning token that was shown.
         token: Secret,
     },
+    /// The resolved spec of the machine at this place, which has shown its certificate to its parent.
+    Own {
+        /// The place; at or below the child that asks.
+        path: NodePath,
+    },
 }
 
 /// The answer to it.

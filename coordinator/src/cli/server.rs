@@ -4,9 +4,11 @@ use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::client::{self, Found, Mode};
 use homestak_coord::daemon;
 use homestak_coord::documents::{BackupDocument, ServerDocument};
-use homestak_coord::settings::Settings;
+use homestak_coord::settings::{Serving, Settings};
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::secret::Secret;
 use serde::Serialize;
+use std::path::PathBuf;
 
 use super::Outcome;
 use super::args::{Adopt, Backup, Listen, Restore, Run, Start};
@@ -20,7 +22,14 @@ pub(super) async fn start(context: &Context, given: &Start) -> Outcome {
         return serve(context, settings, Mode::Foreground).await;
     }
     client::start(&settings).await?;
-    let server = look(&context.settings).await?;
+    let mut server = look(&context.settings).await?;
+    server.repo_token = repo_token(&settings).await?;
+    let wanted = settings.serving.repos.as_ref().map(|repos| repos.display().to_string());
+    if wanted.is_some() && wanted != server.repos {
+        let stop = context.commands.line(&["server", "stop"]);
+        let text = format!("it ran already, without these repositories; to change that, end it first: {stop}");
+        context.printer.note(&[text]);
+    }
     if let (Some(wanted @ 1..), Some(port)) = (settings.port, server.port)
         && wanted != port
     {
@@ -30,6 +39,15 @@ pub(super) async fn start(context: &Context, given: &Start) -> Outcome {
     Ok(tell(context, &server))
 }
 
+/// What clients of its repositories show; none where it serves none.
+async fn repo_token(settings: &Settings) -> Result<Option<String>, Refusal> {
+    let Found::Ours(client) = client::find(settings).await? else { return Ok(None) };
+    match client.ask(&Request::RepoToken).await?.last().await? {
+        (_, Document::Text(token)) => Ok(Some(token).filter(|token| !token.is_empty())),
+        _ => Err(beside_the_point()),
+    }
+}
+
 /// `server run`: be the daemon.
 pub(super) async fn run(context: &Context, given: &Run) -> Outcome {
     serve(context, listening(&context.settings, &given.listen), given.mode).await
@@ -37,7 +55,13 @@ pub(super) async fn run(context: &Context, given: &Run) -> Outcome {
 
 fn listening(settings: &Settings, listen: &Listen) -> Settings {
     let log = listen.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
-    Settings { bind: listen.bind, log, ..settings.clone() }
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let serving = Serving {
+        repos: listen.repos.as_ref().map(absolute),
+        repo_token: listen.repo_token.clone().filter(|token| !token.is_empty()).map(Secret::new),
+        certificate: listen.cert.as_ref().map(absolute).zip(listen.key.as_ref().map(absolute)),
+    };
+    Settings { bind: listen.bind, log, serving, ..settings.clone() }
 }
 
 #[derive(Serialize)]
@@ -121,6 +145,9 @@ fn lines(server: &ServerDocument) -> Vec<String> {
         ("site", server.site.clone()),
         ("url", server.url.clone()),
         ("ca", server.ca.clone()),
+        ("cert", server.fingerprint.clone()),
+        ("repos", server.repos.clone()),
+        ("token", server.repo_token.clone()),
         ("log", server.log.clone()),
         ("version", server.version.clone()),
         ("started", server.started_at.clone()),

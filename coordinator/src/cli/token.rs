@@ -1,4 +1,5 @@
-//! `token mint` and `token inspect`. The daemon is asked only where the site has no signing key, so that its own is meant.
+//! `token mint`, `token inspect` and `token revoke`. For the first two the daemon is asked only where the site has no
+//! signing key, so that its own is meant.
 
 use homestak_coord::api::{Document, Exit, Refusal, Request};
 use homestak_coord::tokens::{self, TokenDocument};
@@ -7,7 +8,7 @@ use homestak_protocol::token::{SigningKey, TokenError};
 use serde_json::json;
 
 use super::Outcome;
-use super::args::{Inspect, Mint, Token};
+use super::args::{Inspect, Mint, RevokeTokens, Token};
 use super::context::{Context, beside_the_point};
 
 /// Mints or inspects.
@@ -15,6 +16,7 @@ pub(super) fn run(context: &Context, given: &Token) -> Outcome {
     match given {
         Token::Mint(given) => mint(context, given),
         Token::Inspect(given) => inspect(context, given),
+        Token::Revoke(given) => revoke(context, given),
     }
 }
 
@@ -43,6 +45,15 @@ fn mint(context: &Context, given: &Mint) -> Outcome {
     context.printer.document(&json!({ "token": token }));
     context.printer.data(&[token]);
     Ok(Exit::Done)
+}
+
+fn revoke(context: &Context, given: &RevokeTokens) -> Outcome {
+    context.block_on(async {
+        context.ask(&Request::TokenRevoke { node: given.node.clone() }).await?;
+        context.printer.document(&json!({ "node": given.node, "revoked": true }));
+        context.printer.data(&[format!("every token that {} was given up to now is revoked", given.node)]);
+        Ok(Exit::Done)
+    })
 }
 
 fn inspect(context: &Context, given: &Inspect) -> Outcome {

@@ -29,8 +29,18 @@ pub(crate) use self::spawn::FirstWord;
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "coord.sock";
 
-/// How long a daemon may take to greet: it does so before anything else, so this is a machine under heavy load.
-const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// How long a daemon may take to greet: it does so before anything else, so past this it is frozen, or the machine is as
+/// good as.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long is waited for a hello of one that is to end anyway.
+const HELLO_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a daemon may take to end before it is killed.
+const TERM_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a daemon writes down which process it is.
+pub(crate) const PID: &str = "coord.pid";
 
 /// How long a daemon may take to end: it drains in under a second.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -193,13 +203,21 @@ impl Mode {
 /// Looks who answers, and starts nobody.
 pub async fn find(settings: &Settings) -> Result<Found, Refusal> {
     let ours = Greeting::new(&settings.state_dir.display().to_string(), &settings.site.label());
-    let Some((client, _)) = greet(settings, &ours).await? else { return Ok(Found::Nobody) };
+    let Some(client) = greet(settings, &ours).await? else { return Ok(Found::Nobody) };
     Ok(if client.greeting.build == BUILD { Found::Ours(client) } else { Found::OtherBuild(client.greeting) })
 }
 
 /// `server start`: a daemon that stays until it is stopped. One that a command had started stays from now on.
 pub async fn start(settings: &Settings) -> Result<Greeting, Refusal> {
-    match find(settings).await? {
+    let found = match find(settings).await {
+        // As the older system did: one that is there and does not answer gives way.
+        Err(refusal) if refusal.error.code == Code::Timeout.as_str() => {
+            stop(settings).await?;
+            Found::Nobody
+        }
+        found => found?,
+    };
+    match found {
         Found::Ours(client) => {
             let greeting = client.for_site(settings)?.greeting;
             Client::open(settings).await?.ask(&Request::StayUp).await?.last().await?;
@@ -217,14 +235,32 @@ pub async fn start(settings: &Settings) -> Result<Greeting, Refusal> {
 /// `server stop`: ends whoever serves this state folder, of whatever build, and waits until it has ended. Says whether
 /// there was anybody.
 pub async fn stop(settings: &Settings) -> Result<bool, Refusal> {
+    // One that is frozen accepts nobody, but the kernel knows whose socket it is.
+    let Some(stream) = connect(&settings.state_dir).await? else { return Ok(false) };
+    let pid = peer(&stream).ok_or_else(|| unreachable("the kernel does not say which process the daemon is"))?;
+    let tell = |signal| {
+        kill_process(pid, signal).map_err(|source| {
+            unreachable(format!("the daemon, process {}, cannot be told to end: {source}", pid.as_raw_nonzero()))
+        })
+    };
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    // Whoever has said hello is held on to until the very end of the process.
     let ours = Greeting::new(&settings.state_dir.display().to_string(), &settings.site.label());
-    let Some((client, pid)) = greet(settings, &ours).await? else { return Ok(false) };
-    let Client { mut reader, writer, .. } = client;
-    let pid = pid.ok_or_else(|| unreachable("the kernel does not say which process the daemon is"))?;
-    kill_process(pid, Signal::TERM).map_err(|source| {
-        unreachable(format!("the daemon, process {}, cannot be told to end: {source}", pid.as_raw_nonzero()))
-    })?;
-    let gone = ended(&mut reader).await;
+    let hello = async {
+        api::write_line(&mut writer, &ours).await?;
+        api::read_line::<Greeting>(&mut reader, MAX_GREETING).await
+    };
+    let _ = timeout(HELLO_LIMIT, hello).await;
+    tell(Signal::TERM)?;
+    let mut gone = ended(&mut reader, TERM_LIMIT).await;
+    if !gone {
+        tracing::warn!(pid = pid.as_raw_nonzero(), "the daemon does not end; it is killed");
+        tell(Signal::KILL)?;
+        gone = ended(&mut reader, STOP_LIMIT).await;
+        // It can take nothing away itself any more; whoever serves the folder next replaces its socket.
+        let _ = std::fs::remove_file(settings.state_dir.join(PID));
+    }
     drop(writer);
     if gone { Ok(true) } else { Err(unreachable("the daemon was told to end and is still there").with_hint(settings)) }
 }
@@ -233,7 +269,7 @@ pub async fn stop(settings: &Settings) -> Result<bool, Refusal> {
 async fn make_way(settings: &Settings) -> Result<(), Refusal> {
     let mut ours = Greeting::new(&settings.state_dir.display().to_string(), &settings.site.label());
     ours.make_way = true;
-    let Some((client, _)) = greet(settings, &ours).await? else { return Ok(()) };
+    let Some(client) = greet(settings, &ours).await? else { return Ok(()) };
     let Client { mut reader, writer, greeting, .. } = client;
     if !greeting.making_way {
         let message = match greeting.busy.as_str() {
@@ -243,7 +279,7 @@ async fn make_way(settings: &Settings) -> Result<(), Refusal> {
         let hint = "wait until it is idle, use the program that started it, or end it with `homestak-coord server stop`: runs go on below";
         return Err(Refusal::new(Exit::Unreachable, &Fault::new(Code::Version, message).hint(hint)));
     }
-    let gone = ended(&mut reader).await;
+    let gone = ended(&mut reader, STOP_LIMIT).await;
     drop(writer);
     if gone { Ok(()) } else { Err(unreachable("the daemon gave way and is still there").with_hint(settings)) }
 }
@@ -265,8 +301,8 @@ async fn others_is_up(settings: &Settings, refusal: &Refusal) -> Result<bool, Re
 }
 
 /// Waits until the other side's process has ended, which closes the connection.
-async fn ended(reader: &mut BufReader<OwnedReadHalf>) -> bool {
-    let until = Instant::now() + STOP_LIMIT;
+async fn ended(reader: &mut BufReader<OwnedReadHalf>, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
     let mut rest = [0; 1024];
     loop {
         match timeout_at(until, reader.read(&mut rest)).await {
@@ -277,12 +313,12 @@ async fn ended(reader: &mut BufReader<OwnedReadHalf>) -> bool {
     }
 }
 
-/// Connects and exchanges greetings; none where nobody listens. With the process that the kernel says is there.
-async fn greet(settings: &Settings, ours: &Greeting) -> Result<Option<(Client, Option<Pid>)>, Refusal> {
+/// Connects and exchanges greetings; none where nobody listens.
+async fn greet(settings: &Settings, ours: &Greeting) -> Result<Option<Client>, Refusal> {
     let Some(stream) = connect(&settings.state_dir).await? else { return Ok(None) };
-    let peer = stream.peer_cred().ok();
-    let pid = peer.and_then(|peer| peer.pid()).and_then(Pid::from_raw);
-    let is_trusted = peer.is_some_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw());
+    let pid = peer(&stream);
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let is_trusted = uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw());
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let exchange = async {
@@ -291,15 +327,28 @@ async fn greet(settings: &Settings, ours: &Greeting) -> Result<Option<(Client, O
     };
     match timeout(GREETING_LIMIT, exchange).await {
         Ok(Ok(Some(greeting))) if greeting.program == ours.program => {
-            Ok(Some((Client { reader, writer, greeting, is_trusted }, pid)))
+            Ok(Some(Client { reader, writer, greeting, is_trusted }))
         }
         // It was about to end.
         Ok(Ok(None) | Err(WireError::Io(_))) => Ok(None),
         Ok(Ok(Some(_)) | Err(_)) => {
             Err(unreachable("something else than a homestak daemon answers at the socket").with_hint(settings))
         }
-        Err(_) => Err(unreachable("the daemon is there but does not answer").with_hint(settings)),
+        Err(_) => Err(frozen(pid)),
     }
+}
+
+/// The process at the other end, as the kernel says.
+fn peer(stream: &UnixStream) -> Option<Pid> {
+    stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw)
+}
+
+/// A daemon that has the socket and does not take what comes.
+fn frozen(pid: Option<Pid>) -> Refusal {
+    let who = pid.map(|pid| format!(" (process {})", pid.as_raw_nonzero())).unwrap_or_default();
+    let fault = Fault::new(Code::Timeout, format!("the daemon{who} is there but does not answer: it is frozen"))
+        .hint("`homestak-coord server stop` ends it, and `server start` replaces it");
+    Refusal::new(Exit::Unreachable, &fault)
 }
 
 /// Connects to the socket of a state folder. Its path may be longer than the kernel takes for a socket (107 bytes), so it is

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Mode, unreachable};
 use crate::api::{self, Exit, Greeting, MAX_GREETING, Refusal};
-use crate::settings::Settings;
+use crate::settings::{REPO_TOKEN, Settings};
 use crate::site::secrets::IDENTITIES;
 
 /// How long a daemon may take until it answers: it opens its store and binds its port; a first one also makes its keys.
@@ -40,6 +40,10 @@ pub(super) async fn spawn(settings: &Settings, mode: Mode) -> Result<Greeting, R
     // It outlives this command; it is told the identities over its socket, and hands its environment on to nobody.
     for name in IDENTITIES {
         command.env_remove(name);
+    }
+    if let Some(token) = &settings.serving.repo_token {
+        // Not as a flag, which everybody on this machine could read.
+        command.env(REPO_TOKEN, token.expose());
     }
     let mut child = command
         .args(["server", "run", "--mode", mode.as_str()])

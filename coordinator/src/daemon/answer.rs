@@ -97,6 +97,15 @@ async fn dispatch(
             Document::Token(document.map_err(malformed)?)
         }
         Request::ServerStatus => Document::Server(status(daemon).await),
+        Request::RepoToken => {
+            let token = daemon.repos.as_ref().map(|repos| repos.token().expose().to_owned());
+            Document::Text(token.unwrap_or_default())
+        }
+        Request::TokenRevoke { node } => {
+            daemon.tokens.revoke(node.clone()).await.map_err(|fault| refuse(&fault))?;
+            tracing::info!(node, "tokens are revoked on request");
+            Document::Empty
+        }
         Request::ServerStop => {
             tracing::info!("ending on request");
             let life = daemon.life.clone();
@@ -186,6 +195,8 @@ async fn status(daemon: &Daemon) -> ServerDocument {
     problems.extend(daemon.troubles.borrow().values().map(|fault| fault.message.clone()));
     let broken = daemon.site_problem.borrow().as_ref().map(|broken| broken.message());
     problems.extend(broken.map(|why| format!("the last good site stays in force: {why}")));
+    problems.extend(daemon.repos.iter().flat_map(|repos| repos.troubles()));
+    problems.extend(daemon.serving_problem.borrow().clone());
     let settings = &daemon.settings;
     ServerDocument {
         running: true,
@@ -194,6 +205,9 @@ async fn status(daemon: &Daemon) -> ServerDocument {
         port: Some(daemon.endpoint.port()),
         url: Some(daemon.endpoint.url()),
         ca: Some(daemon.endpoint.pin()),
+        fingerprint: daemon.endpoint.fingerprint(),
+        repos: settings.serving.repos.as_ref().map(|repos| repos.display().to_string()),
+        repo_token: None,
         state_dir: settings.state_dir.display().to_string(),
         socket: settings.socket().display().to_string(),
         log: daemon.logs_to_file.then(|| settings.log_file().display().to_string()),

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use axum::extract::Request;
+use homestak_node::https::More;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::link::{HubEvent, MAILBOX};
 use homestak_node::runtime::{BootParts, BootSource};
@@ -19,11 +21,11 @@ use homestak_node::trust::files::{read_private, write_private};
 use homestak_node::{https, tls};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::path::NodePath;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::folder::{CA, Folder, PORT};
+use super::repos::{self, Repos};
 use super::{internal, internal_text};
 use crate::api::{Exit, Refusal};
 use crate::settings::{DEFAULT_PORT, Settings};
@@ -48,6 +50,22 @@ pub(super) struct Endpoint {
     addresses: Addresses,
     unserved: Mutex<Option<Unserved>>,
     events: Mutex<Option<mpsc::Receiver<HubEvent>>>,
+    /// How it shows itself, once it serves.
+    tls: OnceLock<watch::Sender<Arc<tls::HttpsConfig>>>,
+    /// The operator's own certificate.
+    fingerprint: Mutex<Option<String>>,
+}
+
+/// What the endpoint serves.
+pub(super) struct Served {
+    /// Answers machines.
+    pub(super) source: Arc<dyn SpecSource>,
+    /// Git work trees.
+    pub(super) repos: Option<Arc<Repos>>,
+    /// What else is told to those who watch.
+    pub(super) more: More,
+    /// The operator's own certificate and its key.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Endpoint {
@@ -65,7 +83,8 @@ impl Endpoint {
             Hub::bind(options, Arc::clone(&ca), told).map_err(|error| internal("agents cannot be let in", &error))?;
         let bound = hub.address();
         let unserved = Mutex::new(Some(Unserved { hub, https }));
-        Ok(Self { ca, bound, addresses, unserved, events: Mutex::new(Some(events)) })
+        let (tls, fingerprint) = (OnceLock::new(), Mutex::new(None));
+        Ok(Self { ca, bound, addresses, unserved, events: Mutex::new(Some(events)), tls, fingerprint })
     }
 
     /// What the hub tells the core. Taken once.
@@ -74,19 +93,51 @@ impl Endpoint {
         taken.ok_or_else(|| internal_text("the hub has a listener already"))
     }
 
-    /// Begins to listen; this source answers machines.
-    pub(super) fn serve(&self, source: Arc<dyn SpecSource>, life: &Lifecycle) -> Result<(), Refusal> {
+    /// Begins to listen.
+    pub(super) fn serve(&self, served: Served, life: &Lifecycle) -> Result<(), Refusal> {
         let taken = self.unserved.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Unserved { hub, https }) = taken else { return Ok(()) };
-        let certificate = tls::https(&self.ca, &self.addresses.names(self.bound))
-            .map_err(|error| internal("a certificate cannot be made", &error))?;
+        let Some(Unserved { hub, https: listener }) = taken else { return Ok(()) };
+        let Served { source, repos, more, certificate } = served;
+        let certificate = self.certificate(certificate.as_ref())?;
+        let tls = self.tls.get_or_init(|| watch::Sender::new(certificate)).subscribe();
         let about = || serde_json::Map::from_iter([("version".to_owned(), SOFTWARE.into())]);
-        let routes = https::endpoint(https::health(about).merge(https::specs(Arc::clone(&source))));
-        https::serve(https, certificate, routes, &life.tracker, life.ending.clone())
+        let metrics_token = repos.as_ref().map(|repos| repos.token().clone());
+        let routes = https::health(about).merge(https::specs(Arc::clone(&source)));
+        let router = routes.fallback(move |request: Request| repos::fallback(repos.clone(), request));
+        let rates = https::Rates::default();
+        let options = https::Options { listener, tls, router, rates, metrics_token, more };
+        https::serve(options, &life.tracker, life.ending.clone())
             .map_err(|error| internal("HTTPS cannot be served", &error))?;
         hub.answer_with(source);
         hub.run(&life.tracker, life.ending.clone());
         Ok(())
+    }
+
+    /// Reads the operator's certificate again. A bad one leaves the present one in force.
+    pub(super) fn renew(&self, certificate: Option<&(PathBuf, PathBuf)>) -> Result<(), Refusal> {
+        if let (Some(tls), Some(_)) = (self.tls.get(), certificate) {
+            tls.send_replace(self.certificate(certificate)?);
+        }
+        Ok(())
+    }
+
+    fn certificate(&self, files: Option<&(PathBuf, PathBuf)>) -> Result<Arc<tls::HttpsConfig>, Refusal> {
+        let own = files.map(|(certificate, key)| tls::OwnCertificate::read(certificate, key)).transpose();
+        let own = own.map_err(|error| {
+            let fault = Fault::new(Code::NotFound, format!("the HTTPS certificate cannot be used: {error}"))
+                .hint("--cert names a certificate with its chain, --key its key, both in PEM");
+            Refusal::new(Exit::Configuration, &fault)
+        })?;
+        let fingerprint = own.as_ref().map(tls::OwnCertificate::fingerprint);
+        let config = tls::https(&self.ca, &self.addresses.names(self.bound), own)
+            .map_err(|error| internal("a certificate cannot be made", &error))?;
+        *self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+        Ok(config)
+    }
+
+    /// `sha256:<hex>` of the operator's own certificate.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -125,13 +176,13 @@ impl Endpoint {
         Arc::new(move |child| BootParts { servers: addresses.all(child, bound), ca: ca.clone() })
     }
 
-    /// Whether somebody answers at the port.
+    /// Whether `/health` answers, as machines ask it.
     pub(super) async fn answers(&self) -> Result<(), String> {
         let near = self.near();
-        match timeout(HEALTH_LIMIT, TcpStream::connect(near)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!("nobody answers at {near}: {error}")),
-            Err(_) => Err(format!("nobody answers at {near} in time")),
+        match timeout(HEALTH_LIMIT, https::probe(near, self.ca.pin())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("/health does not answer at {near}: {error}")),
+            Err(_) => Err(format!("/health does not answer at {near} in time")),
         }
     }
 
@@ -199,6 +250,7 @@ mod tests {
             port,
             bind: Some(Ipv4Addr::LOCALHOST.into()),
             log: None,
+            serving: crate::settings::Serving::default(),
         }
     }
 

@@ -19,16 +19,18 @@ use tokio::time::timeout;
 
 use super::internal;
 use crate::api::{Exit, Refusal};
-use crate::client::SOCKET;
+use crate::client::{PID, SOCKET};
 use crate::lower::random;
 use crate::runs::refuse;
 
 /// Held by the daemon.
 pub(super) const LOCK: &str = "coord.lock";
-/// The daemon's process id, for people and service managers.
-const PID: &str = "coord.pid";
 /// Agents that the daemon looks after.
 const AGENTS: &str = "agents";
+/// Copies of repositories that are served.
+const REPOS: &str = "repos";
+/// Agents for machines of other architectures.
+const PROGRAMS: &str = "programs";
 /// What must not be lost.
 pub(super) const KEPT: &str = "coord";
 /// What tokens are signed with, as 64 hex digits.
@@ -79,6 +81,16 @@ impl Folder {
 
     pub(super) fn store(&self) -> PathBuf {
         self.kept(STORE)
+    }
+
+    /// Where copies of repositories that are served are.
+    pub(super) fn repos(&self) -> PathBuf {
+        self.path.join(REPOS)
+    }
+
+    /// Where the operator may put agents for machines of other architectures.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.path.join(PROGRAMS)
     }
 
     /// Where the agent of `local` has everything of its own.

@@ -13,45 +13,61 @@ mod backup;
 mod endpoint;
 mod folder;
 mod local;
+mod programs;
 mod quiet;
+mod repos;
 mod socket;
 mod specs;
 mod stdio;
+mod systemd;
 mod tokens;
+mod watch;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use homestak_node::crash;
 use homestak_node::folder::gone;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::runtime::{self, Handle};
+use homestak_node::source::SpecSource;
 use homestak_node::transport::links::{LINKS, Links};
 use homestak_node::trust::clock::Clock;
 use homestak_node::world::NoWorld;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::path::NodePath;
+use homestak_protocol::secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch as signals;
+use tokio::time::Instant;
 
 pub use self::backup::restore;
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, Served};
 use self::folder::Folder;
-use self::specs::Specs;
+use self::programs::Programs;
+use self::repos::Repos;
+use self::specs::{SiteNow, Specs};
 use self::stdio::Stdio;
-use self::tokens::{Tokens, VerificationKeys};
+use self::systemd::Manager;
+use self::tokens::Tokens;
 use crate::api::{Exit, Refusal};
 use crate::client::Mode;
 use crate::lower::{LimitOverrides, random};
 use crate::runs::{Engine, Parts, Troubles, refuse};
-use crate::settings::Settings;
+use crate::settings::{Settings, SiteChoice};
 use crate::site::secrets::Keys;
 use crate::site::{self, Broken, Site};
 use crate::store::{SealKey, Store};
 
 /// How often it is looked whether the log has grown over its bound.
 const LOG_CHECK: Duration = Duration::from_secs(60);
+
+/// How long the endpoint may take until it answers: it only has to be scheduled.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const READY_LOOK: Duration = Duration::from_millis(50);
 
 /// Everything that answers to clients. Cheap to clone.
 #[derive(Clone)]
@@ -65,15 +81,21 @@ struct Daemon {
     /// Whether it ends by itself.
     on_demand: Arc<AtomicBool>,
     /// How many clients there are.
-    clients: watch::Sender<usize>,
+    clients: signals::Sender<usize>,
     /// What keeps the agent of `local` from coming up.
-    troubles: watch::Receiver<Troubles>,
+    troubles: signals::Receiver<Troubles>,
     /// Why the site that is in force is not the one on disk.
-    site_problem: watch::Sender<Option<Arc<Broken>>>,
+    site_problem: signals::Sender<Option<Arc<Broken>>>,
     /// The age identities that clients have lent.
     keyring: Arc<Mutex<Keys>>,
+    /// Why what is served is not what was last asked for.
+    serving_problem: signals::Sender<Option<String>>,
     /// Whether the log goes to a file.
     logs_to_file: bool,
+    /// Git work trees.
+    repos: Option<Arc<Repos>>,
+    tokens: Arc<Tokens>,
+    manager: Manager,
     /// Clients who wait for the end of this process, which is told by the end of their connection.
     held: Arc<Mutex<Vec<socket::Held>>>,
 }
@@ -102,6 +124,7 @@ struct Running {
 async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Running, Refusal> {
     let life = Lifecycle::new();
     life.heed_signals().map_err(|source| internal("signals cannot be listened for", &source))?;
+    life.raise_file_limit();
     let limits = limits()?;
     let links = Links::from_environment().map_err(|why| usage(LINKS, &why))?;
     let identities = own_keys(mode);
@@ -127,14 +150,36 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         crash: crash::Plan::from_environment(),
     };
     let core = runtime::start(options, &life).await.map_err(|error| internal("the core cannot start", &error))?;
-    let (troubled, troubles) = watch::channel(Troubles::new());
+    let (troubled, troubles) = signals::channel(Troubles::new());
+    let repos = open_repos(&settings, &folder).await?;
+    let for_sources = core.clone();
     let parts = Parts { store: store.clone(), core, site, key, limits, life: life.clone(), troubles: troubles.clone() };
     let engine = Engine::new(parts);
     engine.resume().await.map_err(|fault| refuse(&fault))?;
     let (sites, signing) = (engine.clone(), engine.clone());
-    let keys = move || signing.signing_keys().map(|(current, previous)| VerificationKeys { current, previous });
-    let tokens = Arc::new(Tokens::new(Arc::new(keys)));
-    endpoint.serve(Arc::new(Specs::new(Arc::new(move || sites.site()), tokens)), &life)?;
+    let site_now: SiteNow = Arc::new(move || sites.site());
+    let tokens = Tokens::open(Arc::new(move || signing.signing_keys()), store.clone(), for_sources.clone()).await;
+    let tokens = tokens.map_err(|fault| refuse(&fault))?;
+    let specs = Arc::new(Specs {
+        site: site_now,
+        tokens: Arc::clone(&tokens),
+        store: store.clone(),
+        core: for_sources,
+        programs: Programs::new(program_folders(&settings, &folder)),
+        kept: specs::Cache::default(),
+    });
+    let watched = Arc::new(OnceLock::new());
+    let served = Served {
+        source: Arc::clone(&specs) as Arc<dyn SpecSource>,
+        repos: repos.clone(),
+        more: watch::more(Arc::clone(&watched), specs),
+        certificate: settings.serving.certificate.clone(),
+    };
+    endpoint.serve(served, &life)?;
+    tokens.spend(&life);
+    if let Some(repos) = &repos {
+        repos.look_again(&life);
+    }
     let local = local::Local::supervise(&folder, &endpoint, engine.clone(), troubled, &life);
     let daemon = Daemon {
         settings: Arc::new(settings),
@@ -144,13 +189,19 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         life,
         started_ms: crate::runs::clock::now_ms(),
         on_demand: Arc::new(AtomicBool::new(mode == Mode::OnDemand)),
-        clients: watch::Sender::new(0),
+        clients: signals::Sender::new(0),
         troubles,
-        site_problem: watch::Sender::new(broken),
+        site_problem: signals::Sender::new(broken),
         keyring: Arc::new(Mutex::new(identities)),
+        serving_problem: signals::Sender::new(None),
         logs_to_file: stdio.logs_to_file(),
+        repos,
+        tokens,
+        manager: Manager::from_environment(),
         held: Arc::default(),
     };
+    let _ = watched.set(daemon.clone());
+    healthy(&daemon).await?;
     socket::listen(&daemon, &folder)?;
     quiet::watch(&daemon);
     reload_on_hangup(&daemon)?;
@@ -165,6 +216,8 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         "the daemon is up"
     );
     stdio.say_up(&daemon.greeting());
+    daemon.manager.tell("READY=1");
+    daemon.manager.stay_alive(&daemon.life);
     Ok(Running { daemon, local, folder })
 }
 
@@ -172,6 +225,7 @@ impl Running {
     async fn until_the_end(self) -> Result<Exit, Refusal> {
         let life = self.daemon.life.clone();
         life.ending.cancelled().await;
+        self.daemon.manager.tell("STOPPING=1");
         // Nobody new is let in; those who come find nobody, and start another.
         self.folder.remove_socket();
         let leave = self.daemon.engine.is_idle().await.unwrap_or(false);
@@ -215,6 +269,18 @@ impl Daemon {
         }
     }
 
+    /// Reads the certificate again, and looks at the repositories again.
+    fn reload_served(&self) {
+        let problem = self.endpoint.renew(self.settings.serving.certificate.as_ref()).err().map(|refusal| {
+            tracing::warn!(why = refusal.error.message, "the last good certificate stays in force");
+            refusal.error.message
+        });
+        self.serving_problem.send_replace(problem);
+        if let Some(repos) = &self.repos {
+            repos.look_again(&self.life);
+        }
+    }
+
     /// Sees to it that what is asked now is answered from the site as it is on disk now. Refused where that is a bad one.
     async fn look_again(&self) -> Result<(), Refusal> {
         let (site, choice) = (self.engine.site(), self.settings.site.clone());
@@ -243,8 +309,11 @@ fn reload_on_hangup(daemon: &Daemon) -> Result<(), Refusal> {
                 () = ending.cancelled() => return,
                 hangup = hangups.recv() => if hangup.is_none() { return },
             }
-            // Told in the log and in `server status`.
+            daemon.manager.tell("RELOADING=1");
+            // What goes wrong is told in the log and in `server status`.
             let _ = daemon.reload().await;
+            daemon.reload_served();
+            daemon.manager.tell("READY=1");
         }
     });
     Ok(())
@@ -262,6 +331,43 @@ fn end_with(daemon: &Daemon, folder: &Folder) {
             }
         }
     });
+}
+
+/// The repositories that are to be served. Where no token is given, one is drawn: never is there none.
+async fn open_repos(settings: &Settings, folder: &Folder) -> Result<Option<Arc<Repos>>, Refusal> {
+    let Some(path) = &settings.serving.repos else { return Ok(None) };
+    let token = match &settings.serving.repo_token {
+        Some(token) => token.clone(),
+        None => {
+            let bits = u128::from_ne_bytes(random().map_err(|fault| refuse(&fault))?);
+            Secret::new(format!("{bits:032x}"))
+        }
+    };
+    let opened = Repos::open(path, &folder.repos(), token).await;
+    opened.map(Some).map_err(|fault| Refusal::new(Exit::Configuration, &fault))
+}
+
+/// Where agents for machines of other architectures may lie: in the site, and in the state folder.
+fn program_folders(settings: &Settings, folder: &Folder) -> Vec<PathBuf> {
+    let site = match &settings.site {
+        SiteChoice::Folder(site) => Some(site.join("agents")),
+        SiteChoice::Demo => None,
+    };
+    site.into_iter().chain([folder.programs()]).collect()
+}
+
+/// Waits until the endpoint answers: nobody is told that the daemon is up before it is.
+async fn healthy(daemon: &Daemon) -> Result<(), Refusal> {
+    let until = Instant::now() + READY_LIMIT;
+    loop {
+        match daemon.endpoint.answers().await {
+            Ok(()) => return Ok(()),
+            Err(why) if Instant::now() >= until => {
+                return Err(Refusal::new(Exit::Failed, &Fault::new(Code::Timeout, why)));
+            }
+            Err(_) => tokio::time::sleep(READY_LOOK).await,
+        }
+    }
 }
 
 fn open_store(folder: &Folder, endpoint: &Endpoint, random: u128) -> Result<Store, Refusal> {
@@ -286,11 +392,16 @@ fn internal_text(message: impl Into<String>) -> Refusal {
 
 /// A refusal that tells an error with its causes.
 fn internal(what: &str, error: &dyn std::error::Error) -> Refusal {
-    let mut message = format!("{what}: {error}");
+    internal_text(format!("{what}: {}", chain(error)))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         message = format!("{message}: {error}");
         cause = error.source();
     }
-    internal_text(message)
+    message
 }

@@ -10,6 +10,7 @@
 mod error;
 mod events;
 mod journal;
+mod ledger;
 mod rows;
 mod runs;
 mod schema;
@@ -28,6 +29,7 @@ use homestak_protocol::name::{HostName, ManifestName};
 use rusqlite::{Connection, OpenFlags};
 
 pub use self::error::StoreError;
+pub use self::ledger::Shown;
 pub use self::rows::{GivenUp, PlannedNode, RunFilter, RunRow, RunState, Stage, TreeRow, Verified};
 pub use self::seal::SealKey;
 use self::worker::Worker;
@@ -141,6 +143,29 @@ impl Store {
             path: path.into(),
             site,
         })
+    }
+}
+
+/// The ledger of tokens.
+impl Store {
+    /// Writes how a token stands. One that is used up stays so.
+    pub async fn put_shown(&self, shown: Shown, at_ms: u64) -> Result<(), StoreError> {
+        self.writer.transact(move |tx| ledger::put(tx, &shown, at_ms)).await
+    }
+
+    /// Every token that counts once and was shown.
+    pub async fn shown(&self) -> Result<Vec<Shown>, StoreError> {
+        self.reader.call(|db| ledger::shown(db)).await
+    }
+
+    /// Revokes every token of this node that was minted up to then, in seconds since 1970.
+    pub async fn revoke_tokens(&self, node: String, upto_s: u64) -> Result<(), StoreError> {
+        self.writer.transact(move |tx| ledger::revoke(tx, &node, upto_s)).await
+    }
+
+    /// Whose tokens were revoked, and up to when.
+    pub async fn revocations(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.reader.call(|db| ledger::revocations(db)).await
     }
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::error::Why;
 
 /// The newest schema that is known, and the one that is written.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// Says in the file's header whose it is: `hstk`.
 const APPLICATION: u32 = 0x6873_746b;
@@ -66,7 +66,22 @@ CREATE TABLE presences (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Makes the tables where there are none, refuses what is not ours or newer, and says which site it is.
+/// Schema 2: the ledger of tokens.
+const LEDGER: &str = "
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    node TEXT NOT NULL,
+    path TEXT,
+    spent INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE revocations (
+    node TEXT PRIMARY KEY,
+    upto_s INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the tables where there are none, brings older ones up to date, refuses what is not ours or newer, and says which site it is.
 pub(super) fn prepare(connection: &mut Connection, random: u128) -> Result<SiteId, Why> {
     connection.busy_timeout(PATIENCE)?;
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -85,6 +100,9 @@ pub(super) fn prepare(connection: &mut Connection, random: u128) -> Result<SiteI
         transaction.execute_batch(TABLES)?;
         let site = SiteId::from_bits(random).to_string();
         transaction.execute("INSERT INTO meta (key, value) VALUES ('site', ?1)", params![site])?;
+    }
+    if found < 2 {
+        transaction.execute_batch(LEDGER)?;
         transaction.pragma_update(None, "user_version", SCHEMA)?;
     }
     let site: Option<String> =

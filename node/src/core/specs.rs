@@ -10,6 +10,7 @@ use homestak_protocol::path::NodePath;
 
 use super::Core;
 use super::record::PeerState;
+use crate::link::KeyId;
 
 impl Core {
     /// The child whose machine was given this token. Every token is compared, each in constant time.
@@ -35,10 +36,20 @@ impl Core {
         if peer.revoked {
             return Err(Fault::new(Code::TokenSpent, "the token was revoked"));
         }
-        let missing = || Fault::new(Code::NotFound, format!("{identity} has no spec to pull"));
-        let order = self.order_of(&peer.path).ok_or_else(missing)?;
+        self.to_pull(&peer.path)
+    }
+
+    /// Whether the certificate with this key is the one of the child at this place, and was not taken away.
+    pub fn knows(&self, path: &NodePath, key: KeyId) -> bool {
+        self.peers.get(path).is_some_and(|peer| peer.key == Some(key) && !peer.revoked)
+    }
+
+    /// The spec that the child at this place is to pull.
+    pub fn to_pull(&self, path: &NodePath) -> Result<Spec, Fault> {
+        let missing = || Fault::new(Code::NotFound, format!("{} has no spec to pull", path.name()));
+        let order = self.order_of(path).ok_or_else(missing)?;
         let order = order.open().map_err(|error| {
-            Fault::new(Code::Unreachable, format!("the order of {identity} is for its agent alone: {error}"))
+            Fault::new(Code::Unreachable, format!("the order of {path} is for its agent alone: {error}"))
         })?;
         match order.own.map(|own| own.configuration) {
             Some(Configuration::Pull(spec)) => Ok(spec),

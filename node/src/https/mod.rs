@@ -1,55 +1,54 @@
 //! The HTTPS endpoint of a process that has children: HTTP/1.1 over TLS, under the hub's CA.
 //!
-//! One task accepts; each connection has one of its own, which ends on its own, at its time limit, or when the process
-//! drains. What is served is an axum router; [`endpoint`] gives one the errors of `interfaces.md`, [`health`] is the first
-//! thing that everybody serves.
+//! One task accepts; each connection has one of its own ([`connection`]), which ends on its own, when it is silent, when
+//! somebody else needs its seat ([`seats`]), or when the process drains. What is served is an axum router: [`endpoint`]
+//! gives one the errors of `interfaces.md`, [`health`] and [`specs()`] are what everybody serves. What everybody counts is
+//! in [`metrics`], how often one may ask in [`rate`].
 
+mod connection;
+mod file;
+mod metrics;
+mod probe;
 mod program;
+mod rate;
 mod relay;
 mod reply;
+mod seats;
 mod specs;
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::uri::PathAndQuery;
-use axum::http::{Request, Uri};
 use axum::routing::get;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use homestak_protocol::path::NodePath;
+use homestak_protocol::secret::Secret;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::file::FileReader;
+use self::metrics::count;
+pub use self::metrics::{Metrics, More, Text};
+pub use self::probe::probe;
 pub use self::program::{ARCH, OwnProgram};
+use self::rate::Limiter;
+pub use self::rate::{Rate, Rates};
 pub use self::relay::Relay;
-pub use self::reply::{ErrorCode, error};
-pub use self::specs::specs;
+pub use self::reply::{ErrorCode, error, error_as, refusal, stream, unknown};
+use self::seats::Seats;
+pub use self::specs::{bearer, specs};
+use crate::link::KeyId;
 
-/// Connections at once. Each costs some 40 KiB; those beyond wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 1024;
-/// The largest head of a request: a token has under 1 KiB, a path no more.
-const MAX_HEAD: usize = 16 * 1024;
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long the head of a request may take, the first byte included: a connection that is kept for a next request is
-/// closed after this.
-const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may live. The largest thing served is the agent's own program, which takes a minute at 2 Mbit/s.
-const LIFE: Duration = Duration::from_secs(600);
-/// How long an answer may go on when the process ends.
-const DRAIN: Duration = Duration::from_millis(500);
+/// Connections at once. Each costs some 40 KiB.
+const MAX_CONNECTIONS: usize = 2048;
+/// Connections of one address that is not this machine's own: a NAT may hide as many machines.
+const MAX_CONNECTIONS_OF_ONE: usize = 512;
 /// How long to wait when the system has no more file descriptors: until some connection has ended.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -57,25 +56,65 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// Serves a router until it is cancelled.
-pub fn serve(
-    listener: std::net::TcpListener,
-    tls: Arc<ServerConfig>,
+impl PeerAddress {
+    /// The address alone; a socket for both families shows IPv4 peers as mapped addresses.
+    pub fn ip(&self) -> IpAddr {
+        self.0.ip().to_canonical()
+    }
+}
+
+/// Which child of this hub has shown its certificate: an extension of requests that came with one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerMachine {
+    /// Its place.
+    pub path: NodePath,
+    /// Its key.
+    pub key: KeyId,
+}
+
+/// How an endpoint is to be.
+pub struct Options {
+    /// Where it listens.
+    pub listener: std::net::TcpListener,
+    /// How it shows itself; another one counts for connections from then on.
+    pub tls: watch::Receiver<Arc<ServerConfig>>,
+    /// What it serves; see [`endpoint`].
+    pub router: Router,
+    /// How often one may ask.
+    pub rates: Rates,
+    /// Who may read `/metrics` from elsewhere.
+    pub metrics_token: Option<Secret>,
+    /// What the process adds to `/metrics`.
+    pub more: More,
+}
+
+/// What all connections have in common.
+struct Shared {
     router: Router,
-    tracker: &TaskTracker,
-    cancel: CancellationToken,
-) -> io::Result<()> {
+    metrics: Arc<Metrics>,
+    limiter: Limiter,
+}
+
+/// Serves until it is cancelled.
+pub fn serve(options: Options, tracker: &TaskTracker, cancel: CancellationToken) -> io::Result<()> {
+    let Options { listener, tls, router, rates, metrics_token, more } = options;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let tasks = tracker.clone();
-    tracker.spawn(accept(listener, TlsAcceptor::from(tls), router, tasks, cancel));
+    let (metrics, seats) = (Arc::new(Metrics::default()), Seats::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE));
+    let router = router.merge(metrics::route(Arc::clone(&metrics), Arc::clone(&seats), metrics_token, more));
+    let shared = Arc::new(Shared { router: endpoint(router), metrics, limiter: Limiter::new(rates) });
+    tracker.spawn(accept(listener, tls, shared, seats, tracker.clone(), cancel));
     Ok(())
 }
 
-/// A router whose unknown paths and methods are answered as `interfaces.md` says.
-pub fn endpoint(routes: Router) -> Router {
-    let unknown = || async { reply::unknown() };
-    routes.fallback(unknown).method_not_allowed_fallback(unknown)
+/// A router whose unknown methods are answered as `interfaces.md` says.
+fn endpoint(routes: Router) -> Router {
+    routes.method_not_allowed_fallback(|| async { unknown() })
+}
+
+/// A router whose unknown paths are answered as `interfaces.md` says.
+pub fn routes(routes: Router) -> Router {
+    routes.fallback(|| async { unknown() })
 }
 
 /// `GET /health`: `{"status":"ok",…}` with what else the process wants to say about itself.
@@ -93,26 +132,26 @@ where
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
-    router: Router,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+    seats: Arc<Seats>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) {
-    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let next = async || {
-        let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, address) = listener.accept().await?;
-        io::Result::Ok((seat, stream, address))
-    };
     loop {
         let accepted = tokio::select! {
             () = cancel.cancelled() => return,
-            accepted = next() => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((seat, stream, address)) => {
-                let (acceptor, front) = (acceptor.clone(), Front::new(router.clone(), address));
-                tasks.spawn(connection(stream, acceptor, front, seat, cancel.clone()));
+            Ok((stream, address)) => {
+                count(&shared.metrics.accepted);
+                let Some(seat) = seats.take(address.ip().to_canonical()) else {
+                    count(&shared.metrics.turned_away);
+                    continue;
+                };
+                let config = tls.borrow().clone();
+                tasks.spawn(connection::serve(stream, address, config, seat, Arc::clone(&shared), cancel.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "an HTTPS connection cannot be accepted");
@@ -120,76 +159,6 @@ async fn accept(
             }
         }
     }
-}
-
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    front: Front,
-    seat: OwnedSemaphorePermit,
-    cancel: CancellationToken,
-) {
-    let address = front.peer.0;
-    // Answers are small; they should not wait for more.
-    let _ = stream.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "an HTTPS handshake failed"),
-        Err(_) => return tracing::debug!(%address, "an HTTPS handshake was not complete in time"),
-    };
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), front));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = sleep(LIFE) => return tracing::debug!(%address, "an HTTPS connection has lived for too long"),
-        () = cancel.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            timeout(DRAIN, served).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%address, %error, "an HTTPS connection has ended");
-    }
-    drop(seat);
-}
-
-/// What a request passes before it is routed.
-struct Front {
-    router: TowerToHyperService<Router>,
-    peer: PeerAddress,
-}
-
-impl Front {
-    fn new(router: Router, address: SocketAddr) -> Self {
-        Self { router: TowerToHyperService::new(router), peer: PeerAddress(address) }
-    }
-}
-
-impl Service<Request<Incoming>> for Front {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        if let Some(plain) = without_trailing_slash(request.uri()) {
-            *request.uri_mut() = plain;
-        }
-        self.router.call(request)
-    }
-}
-
-/// A trailing slash says nothing: `/health/` is `/health`.
-fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
-    let plain = uri.path().trim_end_matches('/');
-    if plain.len() == uri.path().len() || plain.is_empty() {
-        return None;
-    }
-    let text = uri.query().map_or_else(|| plain.to_owned(), |query| format!("{plain}?{query}"));
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
-    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]

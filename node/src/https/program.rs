@@ -4,16 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use homestak_protocol::fault::{Code, Fault};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
+use super::file::FileReader;
 use crate::source::{Found, MAX_PROGRAM, Program};
 
 /// Bytes that are read at once for the digest.
@@ -27,13 +25,13 @@ pub const ARCH: &str = std::env::consts::ARCH;
 pub struct OwnProgram {
     arch: String,
     path: PathBuf,
-    known: OnceCell<Arc<Known>>,
+    known: OnceCell<Known>,
 }
 
 /// The file that was read: it stays the same when another takes its place at the path.
 #[derive(Debug)]
 struct Known {
-    file: File,
+    file: Arc<File>,
     length: u64,
     sha256: [u8; 32],
 }
@@ -57,16 +55,16 @@ impl OwnProgram {
     /// Opens it for one reader.
     pub async fn open(&self) -> Result<Found, Fault> {
         let known = self.known.get_or_try_init(|| self.know()).await?;
-        let bytes = Box::new(Reader { known: Arc::clone(known), at: 0 });
+        let bytes = Box::new(FileReader::new(Arc::clone(&known.file), known.length));
         Ok(Found::Program(Program { length: known.length, sha256: known.sha256, bytes }))
     }
 
-    async fn know(&self) -> Result<Arc<Known>, Fault> {
+    async fn know(&self) -> Result<Known, Fault> {
         let path = self.path.clone();
         let unreadable =
             |why: String| Fault::new(Code::Internal, format!("{} cannot be read: {why}", self.path.display()));
         match spawn_blocking(move || Known::read(&path)).await {
-            Ok(Ok(known)) => Ok(Arc::new(known)),
+            Ok(Ok(known)) => Ok(known),
             Ok(Err(error)) => Err(unreadable(error.to_string())),
             Err(error) => Err(unreadable(error.to_string())),
         }
@@ -88,23 +86,6 @@ impl Known {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
         }
-        Ok(Self { file, length, sha256: digest.finalize().into() })
-    }
-}
-
-/// One reader's place. The file was read for its digest, so the system has it in memory, and reading waits for no disk.
-struct Reader {
-    known: Arc<Known>,
-    at: u64,
-}
-
-impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let left = usize::try_from(self.known.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let room = left.min(buffer.remaining());
-        let read = self.known.file.read_at(buffer.initialize_unfilled_to(room), self.at)?;
-        buffer.advance(read);
-        self.at = self.at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        Poll::Ready(Ok(()))
+        Ok(Self { file: Arc::new(file), length, sha256: digest.finalize().into() })
     }
 }

@@ -9,7 +9,7 @@ use homestak_protocol::message::Fetch;
 
 use super::program::OwnProgram;
 use crate::runtime::Handle;
-use crate::source::{Answering, Asker, Found, SpecSource, nobody_answers};
+use crate::source::{Answering, Asker, Found, SpecSource, nobody_answers, not_theirs};
 use crate::transport::uplink::Fetcher;
 
 /// An agent's source.
@@ -25,7 +25,13 @@ impl Relay {
         Self { above, core, program: Arc::new(program) }
     }
 
-    async fn answer(&self, what: Fetch) -> Result<Found, Fault> {
+    async fn answer(&self, asker: Asker, what: Fetch) -> Result<Found, Fault> {
+        match (&asker, &what) {
+            (Asker::Machine(path, key), Fetch::Own { .. }) if self.core.knows(path.clone(), *key).await? => {}
+            (Asker::Child(place), Fetch::Own { path }) if path.is_within(place) => {}
+            (_, Fetch::Own { .. }) => return Err(not_theirs()),
+            _ => {}
+        }
         if let Fetch::Program { arch, token } = &what
             && self.program.fits(arch)
             && self.core.gave(token.clone()).await?
@@ -42,13 +48,17 @@ impl Relay {
                 tracing::info!(spec = %spec.name, "nobody above answers a pull; answering with the spec that came with the order");
                 Ok(Found::Document(Bytes::from(spec.document)))
             }
-            Fetch::Specs | Fetch::Program { .. } => Err(nobody_answers()),
+            Fetch::Own { path } if matches!(asker, Asker::Machine(..)) => {
+                let spec = self.core.to_pull(path).await?;
+                Ok(Found::Document(Bytes::from(spec.document)))
+            }
+            Fetch::Own { .. } | Fetch::Specs | Fetch::Program { .. } => Err(nobody_answers()),
         }
     }
 }
 
 impl SpecSource for Relay {
-    fn fetch(&self, _asker: Asker, what: Fetch) -> Answering<'_> {
-        Box::pin(self.answer(what))
+    fn fetch(&self, asker: Asker, what: Fetch) -> Answering<'_> {
+        Box::pin(self.answer(asker, what))
     }
 }

@@ -1,10 +1,16 @@
 //! Errors as the endpoint says them: `{"error":{"code":"E…","message":"…"}}` with the status that belongs to the code.
 
 use axum::Json;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use homestak_protocol::fault::{Code, Fault};
 use serde_json::json;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+/// Bytes of a body that are read at once.
+const PIECE: usize = 64 * 1024;
 
 /// The codes that the endpoint answers with: those of [`Code`] that have an HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +85,7 @@ impl ErrorCode {
 }
 
 /// A fault as an answer. What is internal stays in the log.
-pub(super) fn refusal(fault: &Fault) -> Response {
+pub fn refusal(fault: &Fault) -> Response {
     let code = ErrorCode::of(fault.code);
     match (code, fault.code) {
         (ErrorCode::Internal, Code::Unreachable) => error(code, "nobody who could answer this can be reached just now"),
@@ -92,12 +98,22 @@ pub(super) fn refusal(fault: &Fault) -> Response {
 }
 
 /// The answer to what there is not.
-pub(super) fn unknown() -> Response {
+pub fn unknown() -> Response {
     error(ErrorCode::UnknownEndpoint, "there is nothing at this path")
+}
+
+/// Bytes as the body of an answer, sent as they are read.
+pub fn stream(bytes: Box<dyn AsyncRead + Send + Unpin>) -> Body {
+    Body::from_stream(ReaderStream::with_capacity(bytes, PIECE))
 }
 
 /// An error as an answer.
 pub fn error(code: ErrorCode, message: &str) -> Response {
+    error_as(code.status(), code, message)
+}
+
+/// An error as an answer with a status that the same code does not have elsewhere.
+pub fn error_as(status: StatusCode, code: ErrorCode, message: &str) -> Response {
     let body = json!({ "error": { "code": code.code().as_str(), "message": message } });
-    (code.status(), Json(body)).into_response()
+    (status, Json(body)).into_response()
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
@@ -16,19 +15,15 @@ use base64::engine::general_purpose::STANDARD;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::Fetch;
 use homestak_protocol::secret::Secret;
-use tokio_util::io::ReaderStream;
 
-use super::reply::{refusal, unknown};
-use super::{ErrorCode, PeerAddress, error};
+use super::reply::{refusal, stream, unknown};
+use super::{ErrorCode, PeerAddress, PeerMachine, error};
 use crate::source::{Asker, Found, Program, SpecSource};
 
 /// The digest of a program, as RFC 9530 and its predecessor RFC 3230 write it, and as `sha256sum` does.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 const SHA256: HeaderName = HeaderName::from_static("x-checksum-sha256");
-
-/// Bytes of a program that are read at once.
-const PIECE: usize = 64 * 1024;
 
 type Source = Arc<dyn SpecSource>;
 type Segment = Result<Path<String>, PathRejection>;
@@ -43,18 +38,35 @@ pub fn specs(source: Source) -> Router {
 }
 
 async fn names(State(source): State<Source>, Extension(peer): Extension<PeerAddress>) -> Response {
-    answer(&source, peer, Fetch::Specs).await
+    told(source.fetch(Asker::Stranger(peer.ip()), Fetch::Specs).await)
 }
 
 async fn spec(
     State(source): State<Source>,
     Extension(peer): Extension<PeerAddress>,
+    machine: Option<Extension<PeerMachine>>,
     identity: Segment,
     headers: HeaderMap,
 ) -> Response {
     let Ok(Path(identity)) = identity else { return unknown() };
-    let Some(token) = bearer(&headers) else { return no_token() };
-    answer(&source, peer, Fetch::Spec { identity, token }).await
+    let token = bearer(&headers);
+    let machine = machine.map(|Extension(machine)| machine).filter(|machine| machine.path.name() == identity);
+    let by_token = match token {
+        None if machine.is_none() => return no_token(),
+        None => None,
+        Some(token) => Some(source.fetch(Asker::Stranger(peer.ip()), Fetch::Spec { identity, token }).await),
+    };
+    match (by_token, machine) {
+        // What its token is no longer good for, its certificate is.
+        (None, Some(PeerMachine { path, key })) => {
+            told(source.fetch(Asker::Machine(path.clone(), key), Fetch::Own { path }).await)
+        }
+        (Some(Err(fault)), Some(PeerMachine { path, key })) if fault.code == Code::TokenSpent => {
+            told(source.fetch(Asker::Machine(path.clone(), key), Fetch::Own { path }).await)
+        }
+        (Some(answered), _) => told(answered),
+        (None, None) => no_token(),
+    }
 }
 
 async fn agent(
@@ -65,15 +77,15 @@ async fn agent(
 ) -> Response {
     let Ok(Path(arch)) = arch else { return unknown() };
     let Some(token) = bearer(&headers) else { return no_token() };
-    answer(&source, peer, Fetch::Program { arch, token }).await
+    told(source.fetch(Asker::Stranger(peer.ip()), Fetch::Program { arch, token }).await)
 }
 
 fn no_token() -> Response {
     error(ErrorCode::TokenMalformed, "a provisioning token is required, as `Authorization: Bearer TOKEN`")
 }
 
-async fn answer(source: &Source, peer: PeerAddress, what: Fetch) -> Response {
-    match source.fetch(Asker::Stranger(peer.0.ip().to_canonical()), what).await {
+fn told(answered: Result<Found, Fault>) -> Response {
+    match answered {
         Ok(Found::Document(bytes)) => {
             let headers = [
                 (CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -101,12 +113,12 @@ fn download(program: Program) -> Result<Response, BoxError> {
         (DIGEST, HeaderValue::from_str(&format!("sha-256={base64}"))?),
         (SHA256, HeaderValue::from_str(&hex)?),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::with_capacity(bytes, PIECE))).into_response())
+    Ok((headers, stream(bytes)).into_response())
 }
 
 /// The token of the one `Authorization: Bearer …` that there is. The scheme is matched without regard to case (RFC 9110,
 /// 11.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<Secret> {
+pub fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let only = given.next().filter(|_| given.next().is_none())?;
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -26,6 +28,10 @@ struct Server {
 
 impl Server {
     fn start(name: &str) -> Self {
+        Self::start_at(name, Rates::default())
+    }
+
+    fn start_at(name: &str, rates: Rates) -> Self {
         let folder = std::env::temp_dir().join(format!("homestak-https-{}-{name}", std::process::id()));
         let ca = Arc::new(Ca::load_or_create(&folder, Clock::system()).unwrap());
         let (_, tcp) = bind_pair("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -38,8 +44,11 @@ impl Server {
         });
         let about = || serde_json::Map::from_iter([("children".to_owned(), 3.into())]);
         let routes = health(about).route("/whoami", whoami).route("/slow", slow);
-        let tls = tls::https(&ca, &["127.0.0.1".to_owned()]).unwrap();
-        serve(tcp, tls, endpoint(routes), &tracker, cancel.clone()).unwrap();
+        let tls = watch::Sender::new(tls::https(&ca, &["127.0.0.1".to_owned()], None).unwrap()).subscribe();
+        let more: More = Arc::new(|text| Box::pin(std::future::ready(text)));
+        let router = super::routes(routes);
+        let options = Options { listener: tcp, tls, router, rates, metrics_token: None, more };
+        serve(options, &tracker, cancel.clone()).unwrap();
         Self { address, ca, cancel, tracker, folder }
     }
 
@@ -114,4 +123,31 @@ async fn what_is_being_answered_is_answered_before_the_process_ends() {
     assert!(read(&mut asked).await.ends_with("late"));
     assert_eq!(read(&mut silent).await, "");
     timeout(DEADLINE, server.tracker.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let one = Rate { per_second: 0.1, burst: 2.0 };
+    let server = Server::start_at("rate", Rates { one, loopback: true, ..Rates::default() });
+    for _ in 0..2 {
+        assert!(server.ask("GET /health").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    let answer = server.ask("GET /health").await;
+    assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 10\r\n") && answer.contains("\"E429\""), "{answer}");
+}
+
+#[tokio::test]
+async fn what_was_answered_is_counted() {
+    let server = Server::start("count");
+    server.ask("GET /health").await;
+    server.ask("GET /nowhere").await;
+    let told = server.ask("GET /metrics").await;
+    for line in [
+        "homestak_http_requests_total{route=\"health\",status=\"200\"} 1",
+        "homestak_http_requests_total{route=\"other\",status=\"400\"} 1",
+        "homestak_http_connections_total 3",
+    ] {
+        assert!(told.contains(line), "{line} is not in {told}");
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::Update;
 use crate::core::TreeSnapshot;
 use crate::core::step::{Local, RootOrder};
+use crate::link::KeyId;
 
 /// Speaks with a process's core. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +34,10 @@ pub(super) enum Call {
     Status(oneshot::Sender<Status>),
     /// What a child is to pull.
     HeldSpec(String, Secret, oneshot::Sender<Result<Spec, Fault>>),
+    /// What the child at this place is to pull.
+    ToPull(NodePath, oneshot::Sender<Result<Spec, Fault>>),
+    /// Whether this key is the one of the child at this place.
+    Knows(NodePath, KeyId, oneshot::Sender<bool>),
     /// Whether a child of ours was given this token.
     Gave(Secret, oneshot::Sender<bool>),
 }
@@ -137,6 +142,16 @@ impl Handle {
     /// The spec that the child with this token is to pull; see [`crate::core::Core::held_spec`].
     pub async fn held_spec(&self, identity: String, token: Secret) -> Result<Spec, Fault> {
         self.call(|answer| Call::HeldSpec(identity, token, answer)).await?
+    }
+
+    /// The spec that the child at this place is to pull.
+    pub async fn to_pull(&self, path: NodePath) -> Result<Spec, Fault> {
+        self.call(|answer| Call::ToPull(path, answer)).await?
+    }
+
+    /// Whether this key is the one of the child at this place, and was not revoked.
+    pub async fn knows(&self, path: NodePath, key: KeyId) -> Result<bool, Fault> {
+        self.call(|answer| Call::Knows(path, key, answer)).await
     }
 
     /// Whether the machine of a child was given this token, and may still show it.

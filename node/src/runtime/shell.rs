@@ -333,6 +333,10 @@ impl Shell {
             Call::HeldSpec(identity, token, answer) => {
                 drop(answer.send(self.core.held_spec(&identity, token.expose())));
             }
+            Call::ToPull(path, answer) => drop(answer.send(self.core.to_pull(&path))),
+            Call::Knows(path, key, answer) => {
+                let _ = answer.send(self.core.knows(&path, key));
+            }
             Call::Gave(token, answer) => {
                 let holder = self.core.holder(token.expose());
                 let _ = answer.send(holder.is_some_and(|peer| !peer.revoked));

@@ -5,6 +5,7 @@
 
 mod client;
 mod foreign;
+mod own;
 mod server;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use rustls::version::{TLS12, TLS13};
 
 use self::client::{ParentVerifier, Validity};
 pub use self::foreign::{Fingerprint, ServerTrust, https_client_of};
+use self::own::Chosen;
+pub use self::own::OwnCertificate;
 use self::server::{ChildVerifier, Serving};
 use crate::trust::TrustError;
 use crate::trust::ca::Ca;
@@ -54,13 +57,15 @@ pub(crate) fn hub(ca: &Arc<Ca>, names: &[String]) -> Result<ServerConfig, TrustE
     Ok(unresumed_server(config))
 }
 
-/// For an HTTPS endpoint under a hub's CA.
-pub fn https(ca: &Arc<Ca>, names: &[String]) -> Result<Arc<ServerConfig>, TrustError> {
+/// For an HTTPS endpoint under a hub's CA. Children may show their certificates. Those who know the hub by its CA ask for
+/// [`HUB_NAME`](crate::trust::ca::HUB_NAME) and are shown the hub's own certificate; others see the operator's, if there is
+/// one.
+pub fn https(ca: &Arc<Ca>, names: &[String], own: Option<OwnCertificate>) -> Result<Arc<ServerConfig>, TrustError> {
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(ca.clock().clone()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Serving::new(ca.clone(), names.to_vec())?));
+        .with_client_cert_verifier(Arc::new(ChildVerifier::new(ca, provider())?))
+        .with_cert_resolver(Arc::new(Chosen { own, hub: Serving::new(ca.clone(), names.to_vec())? }));
     config.alpn_protocols = vec![ALPN_HTTP.to_vec()];
     Ok(Arc::new(unresumed_server(config)))
 }

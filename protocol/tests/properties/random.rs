@@ -134,6 +134,7 @@ fn fetch() -> impl Strategy<Value = Fetch> {
         Just(Fetch::Specs),
         (text(), secret()).prop_map(|(identity, token)| Fetch::Spec { identity, token }),
         (text(), secret()).prop_map(|(arch, token)| Fetch::Program { arch, token }),
+        path().prop_map(|path| Fetch::Own { path }),
     ]
 }
 

@@ -96,6 +96,7 @@ fn link(folder: &mut Folder) {
             arch: "x86_64".into(),
             token: Secret::new("a.b".into()),
         };
+        Fetch::Own { .. } => "fetch_own", Fetch::Own { path: edge() };
     });
     each!(folder, Fetched {
         Fetched::Document { .. } => "fetched_document", Fetched::Document { length: 1_840 };

@@ -41,6 +41,24 @@ pub(crate) struct Listen {
     /// The file that the daemon's log goes to, instead of one in the state folder
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+
+    /// Serve every git work tree directly in this folder: uncommitted changes as branch `_working`, and file by file
+    #[arg(long, value_name = "DIR")]
+    pub(crate) repos: Option<PathBuf>,
+
+    /// What clients of the repositories show as `Authorization: Bearer TOKEN`; one is drawn and printed where none is given
+    ///
+    /// Others on this machine can read the arguments of a program: better set HOMESTAK_REPO_TOKEN.
+    #[arg(long, value_name = "TOKEN", env = "HOMESTAK_REPO_TOKEN", hide_env_values = true)]
+    pub(crate) repo_token: Option<String>,
+
+    /// An HTTPS certificate of your own with its chain, in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The key of --cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// Start the daemon and return once it answers
@@ -49,6 +67,7 @@ pub(crate) struct Listen {
 Examples:
   homestak-coord server start
   homestak-coord server start --bind 192.0.2.7 --port 44443
+  homestak-coord server start --repos /srv/homestak --cert /etc/ssl/hub.pem --key /etc/ssl/private/hub.key
   homestak-coord server start --foreground")]
 pub(crate) struct Start {
     #[command(flatten)]

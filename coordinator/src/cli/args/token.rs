@@ -10,11 +10,27 @@ use homestak_protocol::name::{NodeName, SiteName};
     after_long_help = "\
 Examples:
   homestak-coord token mint edge base
-  homestak-coord token inspect \"$HOMESTAK_TOKEN\" --verify"
+  homestak-coord token inspect \"$HOMESTAK_TOKEN\" --verify
+  homestak-coord token revoke edge"
 )]
 pub(crate) enum Token {
     Mint(Mint),
     Inspect(Inspect),
+    Revoke(RevokeTokens),
+}
+
+/// Take every token away that a node was given up to now
+///
+/// Its certificate still counts: `agents revoke` takes that away.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  homestak-coord token revoke edge
+  homestak-coord token revoke local/n2-tiered/root-pve/edge")]
+pub(crate) struct RevokeTokens {
+    /// The node, by its name or its place
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
 }
 
 /// Mint a token with which a node fetches a spec
