@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod needs;
 pub mod peer;
 pub mod process;
+pub mod raw;
 pub mod relay;
 pub mod stage;
 pub mod wait;

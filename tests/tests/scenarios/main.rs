@@ -20,6 +20,8 @@ mod hostile;
 mod impostor;
 mod links;
 mod plan;
+mod raw;
+mod repos;
 mod restart;
 mod sealed;
 mod secrets;
