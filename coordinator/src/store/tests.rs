@@ -164,9 +164,9 @@ fn a_store_of_a_newer_program_or_another_one_is_refused_and_left_alone() {
     let path = folder.0.join("store.db");
     let db = Connection::open(&path).unwrap();
     db.pragma_update(None, "user_version", schema::SCHEMA + 1).unwrap();
-    assert!(matches!(folder.open(), Err(StoreError::Newer { found: 2, known: 1, .. })));
+    assert!(matches!(folder.open(), Err(StoreError::Newer { found: 3, known: 2, .. })));
     let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 
     let foreign = Folder::new("foreign");
     let db = Connection::open(foreign.0.join("store.db")).unwrap();
@@ -252,4 +252,23 @@ async fn a_run_that_was_taken_back_leaves_its_tree_as_it_was() {
     assert!(store.run(RunId::from_bits(2)).await.unwrap().is_none());
     store.take_back(RunId::from_bits(1), host.clone(), manifest.clone(), None).await.unwrap();
     assert!(store.trees().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_gets_its_ledger_and_what_is_in_it_stays() {
+    let folder = Folder::new("ledger");
+    drop(folder.open().unwrap());
+    let db = Connection::open(folder.0.join("store.db")).unwrap();
+    db.execute_batch("DROP TABLE tokens; DROP TABLE revocations; PRAGMA user_version = 1;").unwrap();
+    drop(db);
+    let shown = |spent| Shown { id: "00".into(), node: "edge".into(), path: None, spent };
+    let store = folder.open().unwrap();
+    store.put_shown(shown(true), 1).await.unwrap();
+    store.put_shown(shown(false), 2).await.unwrap();
+    store.revoke_tokens("edge".into(), 7).await.unwrap();
+    store.revoke_tokens("edge".into(), 5).await.unwrap();
+    drop(store);
+    let store = folder.open().unwrap();
+    assert_eq!(store.shown().await.unwrap(), [shown(true)], "what is used up stays so");
+    assert_eq!(store.revocations().await.unwrap(), [("edge".to_owned(), 7)]);
 }
