@@ -41,6 +41,7 @@ class Host(FakePve):
         # How many tasks of each kind ran at once, at most.
         self.at_once = {}
         self._now = {}
+        self._losing = None
         images = {'import/debian-12-custom.qcow2': 2 * GIB, 'import/debian-13-pve.qcow2': 3 * GIB}
         volumes = dict((name, {'content': 'import', 'format': 'qcow2', 'size': size, 'ctime': 1})
                        for name, size in images.items())
@@ -59,6 +60,29 @@ class Host(FakePve):
             finally:
                 self._now[ttype] -= 1
         return await super().task(node, ttype, tid, user, slow, vm=vm, lock=lock, log=log)
+
+    def fail_again(self, failures):
+        """Puts failures back that were looked at before."""
+        self.failures = dict((tuple(key), rule) for key, rule in failures)
+
+    def storage_of(self, name):
+        """A storage as it is, as far as JSON has it."""
+        return dict((key, value) for key, value in self.storages[name].items() if not isinstance(value, set))
+
+    def set_storage(self, name, options):
+        self.storages[name] = dict(options, files=set())
+
+    def lose_answer(self, method, suffix):
+        """The next such request is done, and its answer lost: the connection breaks."""
+        self._losing = (method, suffix)
+
+    async def _answer(self, request, handler, generic, path_node):
+        answer = await super()._answer(request, handler, generic, path_node)
+        if self._losing and request.method == self._losing[0] and request.path.endswith(self._losing[1]):
+            self._losing = None
+            request.transport.close()
+            raise ConnectionResetError('the answer is lost')
+        return answer
 
     def _source(self, value):
         source = split_drive(value)[1].get('import-from')
@@ -138,6 +162,9 @@ class Control:
                 for method, path, body in self.pve.requests]
         return web.json_response(seen)
 
+    async def failures(self, request):
+        return web.json_response([[list(key), rule] for key, rule in self.pve.failures.items()])
+
     async def errors(self, request):
         return web.json_response(errors.listing(request.query['method'], request.query['path']))
 
@@ -160,7 +187,7 @@ async def serve(args):
     control = Control(pve)
     app = web.Application()
     app.add_routes([web.get('/state', control.state), web.get('/requests', control.requests),
-                    web.get('/errors', control.errors), web.post('/', control.command)])
+                    web.get('/errors', control.errors), web.get('/failures', control.failures), web.post('/', control.command)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, args.host, 0).start()

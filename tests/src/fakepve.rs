@@ -43,6 +43,8 @@ pub struct FakePve {
     pub node: String,
     /// Its folder of snippets.
     pub snippets: PathBuf,
+    /// How many machines its agent makes at once.
+    pub parallel: u16,
     port: u16,
     control: u16,
     fingerprint: String,
@@ -86,6 +88,7 @@ impl FakePve {
             port: port("port"),
             control: port("control"),
             process,
+            parallel: 20,
             node: node.to_owned(),
             snippets,
             fingerprint: hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
@@ -101,7 +104,7 @@ impl FakePve {
             "fingerprint": self.fingerprint,
             "node": self.node,
             "snippets_dir": self.snippets,
-            "parallel": 20,
+            "parallel": self.parallel,
         })
     }
 

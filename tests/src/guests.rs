@@ -71,7 +71,10 @@ impl Keeper {
     fn look(&mut self) {
         let mut there = BTreeMap::new();
         for host in &self.hosts {
-            for guest in host.guests().into_iter().filter(|guest| guest["status"] == "running") {
+            for guest in host.guests().into_iter().filter(|guest| {
+                let tags = guest["config"]["tags"].as_str().unwrap_or_default();
+                guest["status"] == "running" && tags.starts_with("homestak-")
+            }) {
                 let vmid = guest["vmid"].as_u64().expect("a guest has an id");
                 there.insert((host.node.clone(), vmid), guest);
             }
@@ -95,7 +98,10 @@ impl Keeper {
 
     fn boot(&self, host: &FakePve, guest: &Value) -> Child {
         let name = guest["name"].as_str().expect("a guest has a name");
-        let (folder, vmid) = (self.folder.join(&host.node).join(name), guest["vmid"].as_u64().unwrap_or_default());
+        // A guest that is made anew has another disk, and so another folder.
+        let disk = guest["config"]["vmgenid"].as_str().unwrap_or("container");
+        let folder = self.folder.join(&host.node).join(format!("{name}-{disk}"));
+        let vmid = guest["vmid"].as_u64().unwrap_or_default();
         let environment = injected(&host.snippets, name);
         let is_host = environment.get("HOMESTAK_PROVIDER").is_some_and(|provider| provider == "pve");
         let place = self.hosts.iter().position(|one| one.node == host.node).unwrap_or_default();

@@ -13,7 +13,8 @@ use homestak_protocol::order::CloudInit;
 use serde_json::{Value, json};
 
 pub use self::start::UNIT;
-use self::start::{ENVIRONMENT, FETCH, UNIT_PATH, environment, fetch_script};
+pub(crate) use self::start::{ENVIRONMENT, PROGRAM, UNIT_PATH, environment};
+use self::start::{FETCH, fetch_script};
 use self::text::to_text;
 use crate::settings::ProviderKind;
 

@@ -9,16 +9,16 @@ use crate::settings::ProviderKind;
 /// The agent's unit.
 pub const UNIT: &str = include_str!("../../systemd/homestak-agent.service");
 /// Where the unit lies.
-pub(super) const UNIT_PATH: &str = "/etc/systemd/system/homestak-agent.service";
+pub(crate) const UNIT_PATH: &str = "/etc/systemd/system/homestak-agent.service";
 /// Where the unit looks for the program.
-pub(super) const PROGRAM: &str = "/usr/local/bin/homestak-agent";
+pub(crate) const PROGRAM: &str = "/usr/local/bin/homestak-agent";
 /// What the agent is told. For root alone: it holds the token.
-pub(super) const ENVIRONMENT: &str = "/etc/homestak/agent.env";
+pub(crate) const ENVIRONMENT: &str = "/etc/homestak/agent.env";
 /// The script that fetches the program.
 pub(super) const FETCH: &str = "/usr/local/sbin/homestak-get-agent";
 
 /// `agent.env`, for systemd and for a shell.
-pub(super) fn environment(boot: &Boot, name: &str, provider: Option<ProviderKind>) -> String {
+pub(crate) fn environment(boot: &Boot, name: &str, provider: Option<ProviderKind>) -> String {
     let servers: Vec<String> = boot.servers.iter().map(|server| format!("https://{server}")).collect();
     let mut text = String::new();
     let provider = provider.map(|provider| ("HOMESTAK_PROVIDER", provider.as_str()));

@@ -165,6 +165,14 @@ impl fmt::Display for Endpoint {
 }
 
 impl PveSettings {
+    /// Reads the section alone.
+    pub fn read(text: &str) -> Result<Self, Failure> {
+        let section = crate::files::from_yaml(text).map_err(|error| {
+            Failure::new(Exit::Configuration, SETTINGS, format!("pve: {}", error.message), "see docs/proxmox.md")
+        })?;
+        Self::settle(section)
+    }
+
     /// Settles every setting.
     pub(super) fn settle(section: PveSection) -> Result<Self, Failure> {
         let refuse = |key: &str, why: String| {

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use homestak_protocol::ids::SiteId;
+use homestak_protocol::order::NodeKind;
 use homestak_tests::document::{all, node};
 use homestak_tests::fakepve::{self, FakePve};
 use homestak_tests::guests::{Guests, HostAgent, described, injected};
+use homestak_tests::manifest::Manifest;
 use homestak_tests::stage::Stage;
 use serde_json::json;
+
+use crate::provider::{Driver, identity, machine};
 
 #[test]
 fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
@@ -54,4 +59,169 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
     let changes = host.changes();
     stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
     assert_eq!(host.changes(), changes, "what is gone is not destroyed again");
+}
+
+/// What is built, and which guests then are on which host.
+struct Tree {
+    manifest: &'static str,
+    guests: &'static [(&'static str, &'static [&'static str])],
+}
+
+const TREES: [Tree; 5] = [
+    Tree { manifest: "n1-push", guests: &[("father", &["edge"])] },
+    Tree { manifest: "n1-pull", guests: &[("father", &["edge"])] },
+    Tree { manifest: "n2-tiered", guests: &[("father", &["root-pve"]), ("root-pve", &["edge"])] },
+    Tree { manifest: "n2-mixed", guests: &[("father", &["root-pve"]), ("root-pve", &["edge", "app"])] },
+    Tree {
+        manifest: "n3-deep",
+        guests: &[("father", &["root-pve"]), ("root-pve", &["leaf-pve"]), ("leaf-pve", &["edge"])],
+    },
+];
+
+/// ST-1 to ST-5 and ST-8 of the seed's system tests, on one fake host for each level.
+#[test]
+fn every_tree_of_the_seed_is_built_tested_and_destroyed_level_by_level() {
+    if !fakepve::is_installed("every_tree_of_the_seed_is_built_tested_and_destroyed_level_by_level") {
+        return;
+    }
+    let stage = Stage::set("pve-trees");
+    let hosts: Vec<_> =
+        ["father", "root-pve", "leaf-pve"].map(|node| Arc::new(FakePve::start(&stage, node, 0.0))).into();
+    let host = |name: &str| hosts.iter().find(|host| host.node == name).unwrap();
+    let _agent = HostAgent::join(&stage, &hosts[0], &[]);
+    let _guests = Guests::keep(&stage, &hosts, &[]);
+    for tree in TREES {
+        let built = stage.json(0, &["apply", tree.manifest, "-H", "father"]);
+        all(&built, "status", "completed");
+        all(&built, "action", "created");
+        for (name, wanted) in tree.guests {
+            let there: Vec<String> =
+                host(name).guests().iter().map(|guest| guest["name"].as_str().unwrap().to_owned()).collect();
+            let mut wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            let mut found = there.clone();
+            wanted.sort();
+            found.sort();
+            assert_eq!(found, wanted, "{} on {name}", tree.manifest);
+            for guest in &found {
+                let (guest, node) = (host(name).guest(guest), node(&built, guest));
+                assert_eq!((&guest["vmid"], &guest["status"]), (&node["vm_id"], &json!("running")));
+                let facts = described(guest["config"]["description"].as_str().unwrap());
+                assert_eq!(facts["homestak"], node["path"].as_str().unwrap());
+                let told = injected(&host(name).snippets, guest["name"].as_str().unwrap());
+                // Each level is reached only from its parent.
+                assert_eq!(told.contains_key("HOMESTAK_PROVIDER"), node["type"] == "pve", "{told:?}");
+            }
+        }
+        for host in &hosts {
+            assert_eq!(host.state()["paths"], json!([]), "a disk comes by a volume's id");
+        }
+        let changes: Vec<_> = hosts.iter().map(|host| host.changes()).collect();
+        let again = stage.json(0, &["apply", tree.manifest, "-H", "father"]);
+        all(&again, "action", "unchanged");
+        assert_eq!(hosts.iter().map(|host| host.changes()).collect::<Vec<_>>(), changes, "{}", tree.manifest);
+        stage.json(0, &["destroy", tree.manifest, "-H", "father", "--yes"]);
+        is_empty(&hosts);
+        let tested = stage.json(0, &["test", tree.manifest, "-H", "father"]);
+        assert_eq!(tested["success"], true, "{tested:#}");
+        is_empty(&hosts);
+    }
+}
+
+/// Nothing is left of any tree. What was inside a host went with it, as its disk does.
+fn is_empty(hosts: &[Arc<FakePve>]) {
+    for host in hosts {
+        assert_eq!(host.guests(), Vec::<serde_json::Value>::new(), "{}", host.node);
+        assert_eq!(host.snippet_files(), Vec::<String>::new(), "{}", host.node);
+    }
+}
+
+#[test]
+fn what_another_tree_or_somebody_else_has_is_not_touched() {
+    if !fakepve::is_installed("what_another_tree_or_somebody_else_has_is_not_touched") {
+        return;
+    }
+    let stage = Stage::set("pve-conflict");
+    let host = Arc::new(FakePve::start(&stage, "father", 0.0));
+    host.call("add_vm", json!([99011, "theirs"]), json!({ "node": "father", "status": "running" }));
+    let _agent = HostAgent::join(&stage, &host, &[]);
+    let _guests = Guests::keep(&stage, &[Arc::clone(&host)], &[]);
+    let theirs = host.guest("theirs");
+    let changes = host.changes();
+    let refused = stage.json(1, &["apply", "n2-tiered", "-H", "father"]);
+    let error = &node(&refused, "root-pve")["error"];
+    assert_eq!(error["code"], "E703", "{refused:#}");
+    assert!(error["message"].as_str().unwrap().contains("theirs"), "{error}");
+    assert_eq!((host.guest("theirs"), host.changes()), (theirs, changes));
+
+    // One site: the coordinator knows both trees.
+    let first = Manifest::new("first", 99021).vm("one", None);
+    let second = Manifest::new("second", 99021).vm("other", None);
+    let [first, second] = [("first", first), ("second", second)]
+        .map(|(name, manifest)| stage.file(&format!("{name}.yaml"), manifest.text()).display().to_string());
+    stage.json(0, &["apply", &first, "-H", "father"]);
+    let changes = host.changes();
+    let refused = stage.json(3, &["apply", &second, "-H", "father"]);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("father/first/one"), "{refused:#}");
+    assert_eq!(host.changes(), changes, "nothing is touched");
+}
+
+/// Two sites, each with a coordinator and an agent of its own, on one host: each sees the other's guests, and whose they are.
+#[tokio::test]
+async fn the_second_of_two_trees_that_own_one_id_or_name_is_refused_with_the_firsts_name() {
+    if !fakepve::is_installed("the_second_of_two_trees_that_own_one_id_or_name_is_refused_with_the_firsts_name") {
+        return;
+    }
+    let stage = Stage::set("pve-two-sites");
+    let host = FakePve::start(&stage, "father", 0.0);
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Driver::open(&host, &stage.folder().join(name)));
+    let first = machine("root-pve", NodeKind::Pve, Some(99011));
+    theirs.ensure(first.clone()).await.unwrap();
+    let (guests, changes) = (host.guests(), host.changes());
+    let mut other = machine("other", NodeKind::Pve, Some(99011));
+    let mut namesake = machine("root-pve", NodeKind::Pve, None);
+    other.tree.site = SiteId::from_bits(2);
+    namesake.tree.site = SiteId::from_bits(2);
+    for (ask, what) in [(other, "the vmid 99011"), (namesake, "the name root-pve")] {
+        let refused = ours.ensure(ask.clone()).await.unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.retryable), ("E703", false));
+        assert!(
+            refused.message.contains(what) && refused.message.contains("father/m/root-pve of the tree"),
+            "{refused}"
+        );
+        // It is not ours to destroy either.
+        ours.destroy(identity(&ask)).await.unwrap();
+    }
+    assert_eq!((host.guests(), host.changes()), (guests, changes), "nothing is touched");
+    theirs.destroy(identity(&first)).await.unwrap();
+    assert_eq!(host.guests(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_guest_under_protection_or_ha_is_left_alone_with_a_word_on_what_to_do() {
+    if !fakepve::is_installed("a_guest_under_protection_or_ha_is_left_alone_with_a_word_on_what_to_do") {
+        return;
+    }
+    let stage = Stage::set("pve-protected");
+    let host = Arc::new(FakePve::start(&stage, "father", 0.0));
+    let _agent = HostAgent::join(&stage, &host, &[]);
+    let _guests = Guests::keep(&stage, &[Arc::clone(&host)], &[]);
+    stage.json(0, &["apply", "n1-push", "-H", "father"]);
+    let vmid = host.guest("edge")["vmid"].as_u64().unwrap();
+    host.set_of(vmid, "ha_state", json!("started"));
+    let refused = stage.json(1, &["destroy", "n1-push", "-H", "father", "--yes"]);
+    let error = &node(&refused, "edge")["error"];
+    assert!(error["hint"].as_str().unwrap().contains("ha-manager remove vm:"), "{error}");
+    assert_eq!(host.guest("edge")["status"], "running", "it is not even stopped");
+    host.set_of(vmid, "ha_state", serde_json::Value::Null);
+    let mut config = host.guest("edge")["config"].clone();
+    config["protection"] = json!(1);
+    host.set_of(vmid, "config", config.clone());
+    let refused = stage.json(1, &["destroy", "n1-push", "-H", "father", "--yes"]);
+    let error = &node(&refused, "edge")["error"];
+    assert!(error["message"].as_str().unwrap().contains("protection mode"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("protection"), "{error}");
+    config["protection"] = json!(0);
+    host.set_of(vmid, "config", config);
+    stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
+    is_empty(&[host]);
 }

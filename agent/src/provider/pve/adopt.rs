@@ -3,7 +3,6 @@
 use homestak_node::world::{Ensure, Ensured, Found, Task};
 use homestak_protocol::fault::{Code, Fault};
 
-use super::Host;
 use super::api::{Config, Form, Guest, GuestKind};
 use super::deed::Call;
 use super::make::ordered_address;
@@ -12,6 +11,7 @@ use super::record::Record;
 use super::snippet::Snippets;
 use super::task::Undone;
 use super::vm::{CARD, DISK, ROOTFS};
+use super::{Host, ct};
 use crate::provider::Identity;
 
 impl Host {
@@ -53,9 +53,14 @@ impl Host {
         if guest.kind == GuestKind::Qemu {
             self.write_snippets(ask.path.name(), &Snippets::of(ask, identity))?;
         }
-        if !lives && self.api.power(guest).await.map_err(|error| fault(error.into()))?.is_running() {
+        let mut runs = self.api.power(guest).await.map_err(|error| fault(error.into()))?.is_running();
+        if !lives && runs {
             // Another life begins with another start: what it is told is read then.
             self.halt(guest, &mut kept, task).await.map_err(fault)?;
+            runs = false;
+        }
+        if guest.kind == GuestKind::Lxc && !runs {
+            ct::furnish(ask, guest.vmid).await?;
         }
         if !form.is_empty() {
             (task.progress)(format!("changing {}", guest.noun()));

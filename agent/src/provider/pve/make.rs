@@ -5,7 +5,6 @@ use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
 use std::net::IpAddr;
 
-use super::Host;
 use super::api::{Guest, GuestKind};
 use super::deed::Call;
 use super::find::Seen;
@@ -13,6 +12,7 @@ use super::owner::Ownership;
 use super::record::Record;
 use super::snippet::Snippets;
 use super::task::Undone;
+use super::{Host, ct};
 use crate::provider::{Identity, Tag};
 
 /// How many ids are tried one after the other, where others take them at the same time.
@@ -122,6 +122,9 @@ impl Host {
     async fn finish(&self, making: &Making<'_>, mut record: Record) -> Result<Ensured, Fault> {
         let guest = self.guest_of(&record);
         self.grow(making.ask, &guest, &mut record, making.task).await?;
+        if making.kind == GuestKind::Lxc {
+            ct::furnish(making.ask, record.vmid).await?;
+        }
         Ok(Ensured { found: Found::Created, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }
 

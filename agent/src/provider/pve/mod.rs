@@ -6,10 +6,12 @@
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
 //! - `owner`, `find`: whose a guest is; `limits`: how much is done at once.
-//! - `make`, `adopt`, `power`: what is done to one; `vm`, `image`, `snippet`: what it is made from.
+//! - `make`, `adopt`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made
+//!   from.
 
 mod adopt;
 mod api;
+mod ct;
 mod deed;
 mod find;
 mod image;

@@ -125,6 +125,8 @@ impl Class {
         let has = |list: &[&str]| list.iter().any(|part| words.contains(&part.to_lowercase()));
         if has(FORBIDDEN) {
             Class::Permission
+        } else if words.contains("no such task") {
+            Class::Gone
         } else if wrong {
             Class::Fatal
         } else if has(PASSING) {

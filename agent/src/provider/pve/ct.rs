@@ -1,0 +1,123 @@
+//! Furnishing a container: its agent is put into its root file system before it starts, for there is no cloud-init in it.
+//!
+//! PVE's API cannot put files into a container that does not run; `pct mount` can, and the agent is on the host and root.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use homestak_node::world::Ensure;
+use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Vmid;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::cloud_init::{ENVIRONMENT, PROGRAM, UNIT, UNIT_PATH, environment};
+
+/// How long mounting may take.
+const MOUNTING: Duration = Duration::from_secs(60);
+/// What makes the unit start.
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/homestak-agent.service";
+
+/// Puts the agent and what it is told into a container that does not run.
+pub(super) async fn furnish(ask: &Ensure, vmid: Vmid) -> Result<(), Fault> {
+    let mounted = pct("mount", vmid).await?;
+    let root = mount_point(&mounted, vmid);
+    let told = environment(&ask.boot, ask.path.name(), None);
+    let put = tokio::task::spawn_blocking(move || put(&root, &told)).await;
+    let unmounted = pct("unmount", vmid).await;
+    let failed = |why: String| {
+        let message = format!("the agent cannot be put into CT {vmid}: {why}");
+        Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
+    };
+    put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    unmounted.map(drop)
+}
+
+/// Where `pct mount` says that it has put the root file system.
+fn mount_point(said: &str, vmid: Vmid) -> PathBuf {
+    let named = said.split('\'').nth(1).filter(|path| path.starts_with('/'));
+    named.map_or_else(|| format!("/var/lib/lxc/{vmid}/rootfs").into(), PathBuf::from)
+}
+
+async fn pct(action: &str, vmid: Vmid) -> Result<String, Fault> {
+    let failed = |why: &str| {
+        let message = format!("`pct {action} {vmid}` failed: {}", why.trim());
+        let hint = "the agent of a PVE host runs as root, and `pct` is part of PVE";
+        Fault::new(Code::Provision, message).hint(hint)
+    };
+    let output = Command::new("pct").args([action, &vmid.to_string()]).kill_on_drop(true).output();
+    let output = timeout(MOUNTING, output).await.map_err(|_| failed("it takes too long"))?;
+    let output = output.map_err(|error| failed(&error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(&String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn put(root: &Path, told: &str) -> io::Result<()> {
+    let program = fs::read(std::env::current_exe()?)?;
+    // Root inside is somebody else outside, where the container is unprivileged: whoever has its root folder.
+    let owner = fs::metadata(root)?;
+    let own = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid()));
+    let file = |path: &str, bytes: &[u8], mode: u32| {
+        let path = inside(root, path);
+        if let Some(folder) = path.parent() {
+            folders(root, folder, &own)?;
+        }
+        fs::write(&path, bytes)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        own(&path)
+    };
+    file(PROGRAM, &program, 0o755)?;
+    file(UNIT_PATH, UNIT.as_bytes(), 0o644)?;
+    file(ENVIRONMENT, told.as_bytes(), 0o600)?;
+    let wanted = inside(root, WANTED);
+    if let Some(folder) = wanted.parent() {
+        folders(root, folder, &own)?;
+    }
+    match symlink(UNIT_PATH, &wanted) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.and_then(|()| own(&wanted)),
+    }
+}
+
+fn inside(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// Makes the folders from the root on that are missing.
+fn folders(root: &Path, folder: &Path, own: &impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| *path != root && !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        DirBuilder::new().mode(0o755).create(path)?;
+        own(path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_gets_its_agent_its_unit_and_what_it_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        for _ in 0..2 {
+            put(root.path(), "HOMESTAK_TOKEN=\"a.b\"\n").unwrap();
+        }
+        let mode = |path: &str| fs::metadata(inside(root.path(), path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(PROGRAM), mode(UNIT_PATH), mode(ENVIRONMENT)], [0o755, 0o644, 0o600]);
+        assert_eq!(fs::read_link(inside(root.path(), WANTED)).unwrap(), Path::new(UNIT_PATH));
+    }
+
+    #[test]
+    fn the_root_is_where_pct_says() {
+        let vmid = Vmid::new(200).unwrap();
+        assert_eq!(mount_point("mounted CT 200 in '/mnt/x'\n", vmid), Path::new("/mnt/x"));
+        assert_eq!(mount_point("", vmid), Path::new("/var/lib/lxc/200/rootfs"));
+    }
+}
