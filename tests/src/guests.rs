@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,25 @@ use crate::stage::Stage;
 
 /// How often the hosts are looked at.
 const GLANCE: Duration = Duration::from_millis(25);
+
+/// Where a guest's agent finds what it is told.
+const ENVIRONMENT: &str = "etc/homestak/agent.env";
+
+/// A stand-in for `pct`, in a folder that is to be in front of the agent's PATH: a container's root is a folder.
+pub fn pct_stand_in(stage: &Stage) -> String {
+    let folder = stage.folder().join("pct");
+    fs::create_dir_all(&folder).expect("a stage's folder can be written");
+    let roots = stage.folder().join("containers");
+    let script = format!(
+        "#!/bin/sh\nset -e\nroot='{}'/$2\necho \"$@\" >> '{}'\nmkdir -p \"$root/etc\"\n[ $1 = mount ] && echo \"mounted CT $2 in '$root'\"\nexit 0\n",
+        roots.display(),
+        folder.join("log").display(),
+    );
+    let file = folder.join("pct");
+    fs::write(&file, script).expect("a stage's folder can be written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a file can be made a program");
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default())
+}
 
 /// Runs the guests of some hosts until it is dropped.
 #[derive(Debug)]
@@ -96,23 +116,35 @@ impl Keeper {
         }
     }
 
+    /// A file in a container.
+    fn container(&self, vmid: u64, path: &str) -> PathBuf {
+        self.folder.with_file_name("containers").join(vmid.to_string()).join(path)
+    }
+
     fn boot(&self, host: &FakePve, guest: &Value) -> Child {
         let name = guest["name"].as_str().expect("a guest has a name");
         // A guest that is made anew has another disk, and so another folder.
-        let disk = guest["config"]["vmgenid"].as_str().unwrap_or("container");
+        let facts = described(guest["config"]["description"].as_str().unwrap_or_default());
+        let disk = guest["config"]["vmgenid"].as_str().unwrap_or(&facts["incarnation"]);
         let folder = self.folder.join(&host.node).join(format!("{name}-{disk}"));
         let vmid = guest["vmid"].as_u64().unwrap_or_default();
-        let environment = injected(&host.snippets, name);
+        let is_container = guest["kind"] == "lxc";
+        let environment = match is_container {
+            true => environment_in(&fs::read_to_string(self.container(vmid, ENVIRONMENT)).unwrap_or_default()),
+            false => injected(&host.snippets, name),
+        };
         let is_host = environment.get("HOMESTAK_PROVIDER").is_some_and(|provider| provider == "pve");
         let place = self.hosts.iter().position(|one| one.node == host.node).unwrap_or_default();
         let ip = format!("127.90.{place}.{}", vmid % 250 + 1);
         let config = &guest["config"];
-        let facts = described(config["description"].as_str().unwrap_or_default());
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_default();
-        let disk = config["virtio0"].as_str().and_then(|disk| disk.split("size=").nth(1)).unwrap_or_default();
+        let disk = config[if is_container { "rootfs" } else { "virtio0" }]
+            .as_str()
+            .and_then(|disk| disk.split("size=").nth(1))
+            .unwrap_or_default();
         let digits: String = disk.chars().take_while(char::is_ascii_digit).collect();
         let machine = json!({
-            "kind": if is_host { "pve" } else { "vm" }, "image": "debian-12", "cores": number(&config["cores"]),
+            "kind": match (is_host, is_container) { (true, _) => "pve", (_, true) => "ct", _ => "vm" }, "image": "debian-12", "cores": number(&config["cores"]),
             "memory_mib": number(&config["memory"]), "disk_gib": digits.parse::<u64>().unwrap_or_default(),
             "vmid": vmid, "bridge": null,
         });
@@ -152,9 +184,12 @@ pub fn injected(snippets: &Path, name: &str) -> BTreeMap<String, String> {
     let text = fs::read_to_string(snippets.join(format!("{name}-user.yaml"))).unwrap_or_default();
     let document: Value = serde_json::from_str(text.trim_start_matches("#cloud-config")).unwrap_or_default();
     let files = document["write_files"].as_array().cloned().unwrap_or_default();
-    let file = files.iter().find(|file| file["path"] == "/etc/homestak/agent.env");
-    let lines = file.and_then(|file| file["content"].as_str()).unwrap_or_default().lines();
-    lines
+    let file = files.iter().find(|file| file["path"] == format!("/{ENVIRONMENT}"));
+    environment_in(file.and_then(|file| file["content"].as_str()).unwrap_or_default())
+}
+
+fn environment_in(text: &str) -> BTreeMap<String, String> {
+    text.lines()
         .filter_map(|line| line.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()))
         .collect()

@@ -6,7 +6,7 @@ use homestak_protocol::ids::SiteId;
 use homestak_protocol::order::NodeKind;
 use homestak_tests::document::{all, node};
 use homestak_tests::fakepve::{self, FakePve};
-use homestak_tests::guests::{Guests, HostAgent, described, injected};
+use homestak_tests::guests::{Guests, HostAgent, described, injected, pct_stand_in};
 use homestak_tests::manifest::Manifest;
 use homestak_tests::stage::Stage;
 use serde_json::json;
@@ -223,5 +223,36 @@ fn a_guest_under_protection_or_ha_is_left_alone_with_a_word_on_what_to_do() {
     config["protection"] = json!(0);
     host.set_of(vmid, "config", config);
     stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
+    is_empty(&[host]);
+}
+
+#[test]
+fn a_container_is_made_from_the_newest_debian_and_has_its_agent_before_it_starts() {
+    if !fakepve::is_installed("a_container_is_made_from_the_newest_debian_and_has_its_agent_before_it_starts") {
+        return;
+    }
+    let stage = Stage::set("pve-container");
+    let host = Arc::new(FakePve::start(&stage, "father", 0.0));
+    let path = pct_stand_in(&stage);
+    let _agent = HostAgent::join(&stage, &host, &[("PATH", &path)]);
+    let _guests = Guests::keep(&stage, &[Arc::clone(&host)], &[]);
+    let nodes = "nodes:\n  - {name: box, type: ct, spec: base, preset: vm-xsmall, vmid: 30000}\n";
+    let text = format!("schema_version: 2\nname: boxes\npattern: flat\n{nodes}");
+    let file = stage.file("boxes.yaml", text).display().to_string();
+    let built = stage.json(0, &["apply", &file, "-H", "father"]);
+    all(&built, "action", "created");
+    let config = host.guest("box")["config"].clone();
+    assert_eq!((&config["unprivileged"], &config["features"]), (&json!(1), &json!("nesting=1")));
+    assert!(config["tags"].as_str().unwrap().starts_with("homestak-"), "{config}");
+    assert!(config["net0"].as_str().unwrap().contains("hwaddr=BC:24:11:"), "{config}");
+    let made = host.changes().into_iter().find(|line| line.starts_with("POST /nodes/father/lxc vmid")).unwrap();
+    assert!(made.contains("debian-12-standard_12.7-1"), "the newest: {made}");
+    let root = stage.folder().join("containers/30000");
+    assert!(root.join("usr/local/bin/homestak-agent").exists());
+    let mounts = std::fs::read_to_string(stage.folder().join("pct/log")).unwrap();
+    assert_eq!(mounts, "mount 30000\nunmount 30000\n");
+    let again = stage.json(0, &["apply", &file, "-H", "father"]);
+    all(&again, "action", "unchanged");
+    stage.json(0, &["destroy", "boxes", "-H", "father", "--yes"]);
     is_empty(&[host]);
 }

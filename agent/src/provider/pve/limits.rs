@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use homestak_protocol::ids::Vmid;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,7 @@ struct Inner {
     gates: BTreeMap<Tag, Arc<tokio::sync::Mutex<()>>>,
     ids: BTreeMap<Vmid, Tag>,
     names: BTreeMap<String, Tag>,
+    paces: BTreeMap<String, Duration>,
 }
 
 /// The right to do something to one machine.
@@ -79,6 +81,18 @@ impl Limits {
         }
         inner.names.insert(name.to_owned(), tag.clone());
         Ok(())
+    }
+
+    /// How long a task of this kind may take, as far as others have told.
+    pub(super) fn pace(&self, kind: &str) -> Option<Duration> {
+        self.inner().paces.get(kind).copied()
+    }
+
+    /// A task of this kind took so long. Shorter ones count more: who asks too early asks again, who asks too late has lost.
+    pub(super) fn took(&self, kind: &str, time: Duration) {
+        let mut inner = self.inner();
+        let pace = inner.paces.entry(kind.to_owned()).or_insert(time);
+        *pace = if time < *pace { time } else { *pace + time.saturating_sub(*pace) / 4 };
     }
 
     /// Forgets what a machine had.

@@ -1,7 +1,8 @@
 //! Waiting: for a task of PVE, for a lock that somebody else has, for both with a cancellation and a limit.
 //!
-//! PVE tells nobody when a task ends, so it is asked: soon at first, later less and less often, so that what is lost by
-//! asking too late stays a small part of what the task itself takes.
+//! PVE tells nobody when a task ends, so it is asked: where the last tasks of its kind say when it may end, more and more
+//! often towards that moment; else soon at first and then less and less often. What is lost by asking too late stays a small
+//! part of what the task itself takes.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const SOONEST: Duration = Duration::from_millis(15);
 const SELDOM: Duration = Duration::from_secs(1);
 /// A task that has taken this long is asked for again after a part of it.
 const PART: u32 = 16;
+/// Where it is known about when it ends, after a smaller one from then on.
+const NEAR: u32 = 40;
 /// How often a task's log is read for what it says last.
 const LOG_AGAIN: Duration = Duration::from_secs(2);
 /// How long a lock of somebody else is waited for: PVE itself waits 10 s, a backup may take minutes.
@@ -153,7 +156,10 @@ impl Host {
             };
             match status.ended() {
                 None => {}
-                Some("OK") => return Ok(()),
+                Some("OK") => {
+                    self.limits.took(&upid.kind, begun.elapsed());
+                    return Ok(());
+                }
                 Some(words) if words.starts_with("WARNINGS") => {
                     let log = self.last_line(upid).await;
                     tracing::warn!(task = %upid, log, "PVE did it with warnings");
@@ -171,7 +177,11 @@ impl Host {
                 let line = self.last_line(upid).await;
                 (task.progress)(format!("PVE task {} {}, {} s: {line}", upid.kind, upid.id, age.as_secs()));
             }
-            pause(task, (age / PART).clamp(SOONEST, SELDOM)).await?;
+            let next = match self.limits.pace(&upid.kind) {
+                Some(pace) => ((pace * 9 / 10).saturating_sub(age) / 2).max(age / NEAR),
+                None => age / PART,
+            };
+            pause(task, next.clamp(SOONEST, SELDOM)).await?;
         }
     }
 
