@@ -26,4 +26,5 @@ mod restart;
 mod sealed;
 mod secrets;
 mod site;
+mod tokens;
 mod tree;
