@@ -6,7 +6,9 @@
 use std::fmt::Debug;
 
 use homestak_protocol::codec;
-use homestak_protocol::message::{Ack, EnrolReply, EnrolRequest, Fetched, Greeting, Hello, Opening, Reply, Report, Request};
+use homestak_protocol::message::{
+    Ack, EnrolReply, EnrolRequest, Fetched, Greeting, Hello, Opening, Reply, Report, Request,
+};
 use homestak_protocol::order::{OpaqueOrder, Order};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
