@@ -8,10 +8,11 @@ use std::sync::Arc;
 use homestak_node::world::{Configured, Ensure, Ensured, Owned, Remove, Task, Work, World};
 use homestak_protocol::event::{Facts, Phase};
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::order::{Configuration, Own, Spec};
+use homestak_protocol::order::{Configuration, Own};
 use homestak_protocol::path::{NodePath, TreeId};
 
 use crate::config::pull::Parent;
+use crate::config::spec::NodeSpec;
 use crate::config::{self, Deed, Standing, System, Target};
 use crate::facts;
 use crate::provider::local::faults::FaultPlan;
@@ -56,6 +57,23 @@ impl AgentWorld {
         Ok(Target { system, state: self.state.clone(), task })
     }
 
+    /// What is to be applied, as far as it is known before the parent is asked for it.
+    fn wanted(&self, configuration: Configuration) -> Result<Option<NodeSpec>, Fault> {
+        match configuration {
+            Configuration::Push(spec) => Ok(Some(config::parse(&spec)?)),
+            Configuration::Nothing | Configuration::Pull(_) => self.applied(configuration),
+        }
+    }
+
+    /// What was applied; where nothing was, what the order has.
+    fn applied(&self, configuration: Configuration) -> Result<Option<NodeSpec>, Fault> {
+        let (Configuration::Push(spec) | Configuration::Pull(spec)) = configuration else { return Ok(None) };
+        match config::marker::kept_spec(&self.state)? {
+            Some(kept) => Ok(Some(kept)),
+            None => Ok(Some(config::parse(&spec)?)),
+        }
+    }
+
     async fn ensured(&self, ask: Ensure, task: Task) -> Result<Ensured, Fault> {
         self.faults.meet(&ask.path, Phase::Provision, &task.cancel).await?;
         let provider = self.provider()?;
@@ -97,11 +115,13 @@ impl AgentWorld {
         Ok(seen.collect())
     }
 
-    async fn hosted(&self, path: NodePath, task: Task) -> Result<(), Fault> {
+    async fn hosted(&self, path: NodePath, own: Own, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Host, &task.cancel).await?;
+        let spec = self.wanted(own.configuration)?;
         let target = self.target(&path, task)?;
         let failed = |fault: Fault| Fault { code: Code::Host, ..fault };
-        let hosted = config::engine::run(&config::host_resources(path.name()), &target, Deed::Apply).await;
+        let hosted =
+            config::engine::run(&config::host_resources(spec.as_ref(), path.name()), &target, Deed::Apply).await;
         let report = hosted.map_err(|error| failed(config::ConfigError::from(error).into()))?;
         report.fault().map_or(Ok(()), |fault| Err(failed(fault)))
     }
@@ -127,13 +147,9 @@ impl AgentWorld {
     async fn verified(&self, path: NodePath, own: Own, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Verify, &task.cancel).await?;
         let mut wrong = facts_differ(&self.facts(), &path, &own, self.inside.is_some());
-        if let Some(spec) = spec_of(own.configuration) {
+        if let Some(spec) = self.applied(own.configuration)? {
             let target = self.target(&path, task)?;
-            let parsed = match config::marker::kept_spec(&self.state)? {
-                Some(kept) => kept,
-                None => config::parse(&spec)?,
-            };
-            let report = config::check_spec(&parsed, path.name(), &target).await?;
+            let report = config::check_spec(&spec, path.name(), &target).await?;
             wrong.extend(report.differences());
         }
         if wrong.is_empty() {
@@ -168,14 +184,6 @@ fn facts_differ(facts: &Facts, path: &NodePath, own: &Own, exactly: bool) -> Vec
     wrong.map(|(what, is, ordered, _)| format!("{what}: {is}, ordered {ordered}")).collect()
 }
 
-/// What was to be applied, as the order has it.
-fn spec_of(configuration: Configuration) -> Option<Spec> {
-    match configuration {
-        Configuration::Nothing => None,
-        Configuration::Push(spec) | Configuration::Pull(spec) => Some(spec),
-    }
-}
-
 impl World for AgentWorld {
     fn ensure(&self, ask: Ensure, task: Task) -> Work<'_, Ensured> {
         Box::pin(self.ensured(ask, task))
@@ -189,8 +197,8 @@ impl World for AgentWorld {
         Box::pin(self.machines(tree, task))
     }
 
-    fn become_host(&self, path: NodePath, _own: Own, task: Task) -> Work<'_, ()> {
-        Box::pin(self.hosted(path, task))
+    fn become_host(&self, path: NodePath, own: Own, task: Task) -> Work<'_, ()> {
+        Box::pin(self.hosted(path, own, task))
     }
 
     fn configure(&self, path: NodePath, configuration: Configuration, task: Task) -> Work<'_, Configured> {

@@ -89,22 +89,26 @@ impl From<ConfigError> for Fault {
     }
 }
 
-/// Turns a machine into a host, as far as a folder can be one: its name, and where it is found by it.
-pub fn host_resources(name: &str) -> Vec<Box<dyn Resource>> {
+/// Turns a machine into a host, as far as a folder can be one: its name, and where it is found by it. Both are the spec's,
+/// where there is one: what it asks for later must not differ from what is put right here.
+pub fn host_resources(spec: Option<&NodeSpec>, node: &str) -> Vec<Box<dyn Resource>> {
     let names = ["proxmox-ve".to_owned()].into();
-    vec![
-        Box::new(Hostname { name: name.to_owned(), domain: None }),
-        Box::new(Recorded { what: Simulated::Packages, names }),
-    ]
+    vec![Box::new(own_name(spec, node)), Box::new(Recorded { what: Simulated::Packages, names })]
+}
+
+/// The name and domain of a machine: its node's, where its spec has none.
+fn own_name(spec: Option<&NodeSpec>, node: &str) -> Hostname {
+    let identity = spec.map(|spec| &spec.identity);
+    let name = identity.and_then(|identity| identity.hostname.as_ref()).map_or(node, |name| name.as_str()).to_owned();
+    let domain = identity.and_then(|identity| identity.domain.as_ref()).map(|domain| domain.as_str().to_owned());
+    Hostname { name, domain }
 }
 
 /// What a spec asks for, in the order in which it is put right. `node` is the node's own name.
 pub fn spec_resources(spec: &NodeSpec, node: &str, system: &System) -> Vec<Box<dyn Resource>> {
     let security = &spec.access.security;
     let real = *system == System::Machine;
-    let hostname = spec.identity.hostname.as_ref().map_or(node, |name| name.as_str()).to_owned();
-    let domain = spec.identity.domain.as_ref().map(|domain| domain.as_str().to_owned());
-    let mut wanted: Vec<Box<dyn Resource>> = vec![Box::new(Hostname { name: hostname, domain })];
+    let mut wanted: Vec<Box<dyn Resource>> = vec![Box::new(own_name(Some(spec), node))];
     if real {
         wanted.push(Box::new(Packages(with_implied(spec))));
     } else {

@@ -165,11 +165,22 @@ async fn nothing_in_a_spec_breaks_out_of_where_it_belongs() {
 #[tokio::test]
 async fn a_host_has_a_name_that_it_finds_itself_by() {
     let (_folder, target) = target();
-    let wanted = host_resources("root-pve");
+    let wanted = host_resources(None, "root-pve");
     let applied = engine::run(&wanted, &target, Deed::Apply).await.unwrap();
     assert_eq!(applied.count(Standing::Changed), 2);
     assert_eq!(engine::run(&wanted, &target, Deed::Check).await.unwrap().differences(), None);
     assert!(read(&target.path("etc/hosts")).contains("127.0.1.1 root-pve"));
+}
+
+#[tokio::test]
+async fn what_makes_a_host_and_its_spec_agree_on_its_name() {
+    let (_folder, target) = target();
+    let spec = parse(&spec(full())).unwrap();
+    let host = host_resources(Some(&spec), "root-pve");
+    engine::run(&host, &target, Deed::Apply).await.unwrap();
+    apply(full(), &target).await.unwrap();
+    assert!(read(&target.path("etc/hosts")).contains("127.0.1.1 edge.example.org edge"));
+    assert_eq!(engine::run(&host, &target, Deed::Check).await.unwrap().differences(), None);
 }
 
 /// A resource that does what a test wants.

@@ -117,9 +117,12 @@ impl<R: Record, C: Reach> Engine<R, C> {
             self.core().tree(tree.clone()).await.map_err(|fault| refuse(&fault))?
         };
         let gone = snapshot.as_ref().is_none_or(|snapshot| snapshot.nodes.iter().all(|view| view.status.is_gone()));
-        if gone {
-            let known = self.forget_if_gone(&host, &name).await.map_err(|fault| refuse(&fault))?;
-            debug_assert!(known);
+        let forgotten = match self.forget_if_gone(&host, &name).await {
+            // Its host has not said its last word: it is told once more.
+            Err(fault) if gone && fault.code == Code::Busy => false,
+            result => result.map_err(|fault| refuse(&fault))?,
+        };
+        if forgotten {
             return Ok(Begun::Nothing {
                 note: self.nothing_recorded(&tree).await?,
                 document: Box::new(RunDocument { success: true, error: None, ..nothing(RunVerb::Destroy, &tree) }),

@@ -267,7 +267,8 @@ impl Core {
     /// Drops a tree's nodes from the record. Its generation stays, so that nobody can pull it backwards.
     fn forget(&mut self, id: &TreeId, all: &mut Gathered) -> Result<(), Fault> {
         let Some(tree) = self.trees.get_mut(id) else { return Ok(()) };
-        if tree.views.values().any(|view| !view.status.is_gone()) || !tree.operator.is_bare() {
+        let gone = tree.views.values().all(|view| view.status.is_gone());
+        if !gone || !tree.operator.bare(&mut all.out.records) {
             return Err(Fault::new(Code::Busy, format!("{id} is not gone yet")));
         }
         for path in std::mem::take(&mut tree.views).into_keys() {

@@ -128,9 +128,18 @@ impl Operator {
         self.children.values().filter_map(life).collect()
     }
 
-    /// Whether nothing is left on record on this level.
-    pub(crate) fn is_bare(&self) -> bool {
-        self.children.is_empty()
+    /// Takes the host of a whole tree off the record, if it has said its last word; false where something else is left. After
+    /// a destroy it is off already, after a rollback it waits for more to be said.
+    pub(crate) fn bare(&mut self, records: &mut Vec<Record>) -> bool {
+        let word = self.state.word;
+        if !self.children.values().all(|child| !child.state.ours && child.state.has_settled(word)) {
+            return false;
+        }
+        for path in std::mem::take(&mut self.children).into_keys() {
+            self.open.remove(&path);
+            records.push(Record::ChildGone(self.tree.clone(), path));
+        }
+        true
     }
 
     /// Whether the one child of a whole tree, its host, has been silent for too long.

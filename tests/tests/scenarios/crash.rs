@@ -194,8 +194,8 @@ fn roll_back(case: &Case) {
     all(&failed, "status", "rolled_back");
     assert_eq!(stage.machines(), [], "{case:?}: {failed:#}");
     assert_eq!(file.reached(), [format!("{point}@{}", case.place())], "{case:?}: the point was never reached");
-    // The host's agent is left, and goes with the stage.
     is_contiguous(&stage);
+    stage.strike();
 }
 
 impl Case {

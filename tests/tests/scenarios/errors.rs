@@ -86,6 +86,22 @@ fn rollback_removes_what_this_run_made_and_nothing_that_it_found() {
 }
 
 #[test]
+fn a_tree_that_is_rolled_back_whole_is_off_the_record() {
+    let mut stage = Stage::set("whole");
+    stage.env("HOMESTAK_LOCAL_FAULTS", "edge:configure:fail-permanent:always");
+    // The second time the host, which was told nothing since, takes another order.
+    for _ in 0..2 {
+        let failed = stage.json(1, &["apply", "n2-tiered", "--on-error", "rollback"]);
+        all(&failed, "status", "rolled_back");
+        assert_eq!(stage.machines(), [], "{failed:#}");
+        assert_eq!(stage.json(0, &["status"])["trees"], json!([]));
+        assert_eq!(stage.json(0, &["destroy", "n2-tiered", "--yes"])["nodes"], json!([]));
+    }
+    is_contiguous(&stage);
+    stage.strike();
+}
+
+#[test]
 fn continue_skips_the_descendants_of_a_failed_node_and_goes_on() {
     let mut stage = Stage::set("continue");
     stage.env("HOMESTAK_LOCAL_FAULTS", "broken:host:fail-permanent");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use homestak_tests::document::{each, node};
+use homestak_tests::document::{all, each, node};
 use homestak_tests::stage::Stage;
 use homestak_tests::wait;
 use serde_json::Value;
@@ -15,15 +15,14 @@ fn by_hand(stage: &Stage, path: &str) {
     wait::until("its agent ends", || (!agent.is_alive()).then_some(()));
 }
 
-/// A plan, and the apply after it, which does to machines what the plan said.
+/// The actions of a plan, which are those of the apply after it. Another apply has nothing to do.
 #[track_caller]
 fn done_as_planned(stage: &Stage, manifest: &str) -> Value {
     let plan = stage.json(0, &["plan", manifest]);
     let applied = stage.json(0, &["apply", manifest]);
-    let done = each(&applied, "action");
-    for (name, planned) in each(&plan, "action").into_iter().filter(|(_, planned)| *planned != "unchanged") {
-        assert_eq!(done[name], planned, "{name}: {plan:#}");
-    }
+    assert_eq!(each(&plan, "action"), each(&applied, "action"), "{plan:#}");
+    let again = stage.json(0, &["apply", manifest]);
+    all(&again, "action", "unchanged");
     plan
 }
 
