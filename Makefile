@@ -111,7 +111,14 @@ needs:
 	command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
 	command -v dpkg-scanpackages >/dev/null || missing+=(dpkg-dev)
 	command -v ip >/dev/null || missing+=(iproute2)
-	command -v python3 >/dev/null || missing+=(python3)
+	command -v setpriv >/dev/null && command -v nsenter >/dev/null || missing+=(util-linux)
+	# What tests talk through: curl to endpoints, git to repositories, a terminal; and the venv of the fake host.
+	command -v curl >/dev/null || missing+=(curl)
+	command -v git >/dev/null || missing+=(git)
+	command -v script >/dev/null || missing+=(bsdutils)
+	python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+	# It encrypts what is read here, and reads what is encrypted here.
+	command -v age >/dev/null || missing+=(age)
 	if [ "$${#missing[@]}" -gt 0 ]; then
 		command -v apt-get >/dev/null || { echo "install a C and a C++ compiler first" >&2; exit 1; }
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
