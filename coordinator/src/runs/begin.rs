@@ -148,7 +148,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let (source, levels) = (request.manifest.clone(), request.depth);
         let work = move || {
             let found = manifest::read(&site, &source, levels)?;
-            let resolved = lower::resolve(&site, &found.manifest, &host).map_err(|fault| refuse(&fault))?;
+            let resolved = lower::resolve(&site, &found.manifest, &host).map_err(|fault| site.refusal(&fault))?;
             Ok(Ready { found, resolved })
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(refuse(&broken(&error))))

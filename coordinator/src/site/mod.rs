@@ -41,6 +41,7 @@ pub use self::shown::Shown;
 use crate::api::{Exit, Refusal};
 use crate::documents::ErrorDocument;
 use crate::manifest;
+use crate::runs::refuse;
 use crate::settings::SiteChoice;
 
 /// The preset of a node that names none.
@@ -232,6 +233,17 @@ impl Site {
             let fault = Fault::new(FaultCode::Conflict, format!("{}: {}", why.file, why.message));
             fault.hint(why.hint.clone().unwrap_or_default())
         })
+    }
+
+    /// A fault as a refusal. Where it is that the secrets are locked away, it is that which is named.
+    pub(crate) fn refusal(&self, fault: &Fault) -> Refusal {
+        let mut refusal = refuse(fault);
+        if let Err(why) = self.content.opened.secrets()
+            && self.secrets().is_err_and(|locked| locked == *fault)
+        {
+            refusal.error.code = why.code.into();
+        }
+        refusal
     }
 
     /// What tokens are signed with; none where the coordinator has a key of its own.

@@ -55,6 +55,7 @@ fn a_daemon_without_an_identity_says_so_and_one_that_is_lent_it_goes_on() {
     // One that stays, however long the commands take to follow each other.
     stage.json(0, &["server", "start"]);
     let refused = stage.json(3, &["apply", "n1-push"]);
+    assert_eq!(refused["error"]["code"], "E663", "{refused:#}");
     let told = refused["error"].to_string();
     assert!(told.contains("encrypted") && told.contains("keys.txt"), "{told}");
     stage.json(0, &["status"]);
