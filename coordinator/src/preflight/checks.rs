@@ -124,6 +124,12 @@ fn api(seen: &Seen<'_>) -> Look {
     match &seen.api {
         Api::NotAsked(why) => Look::skipped(*why),
         Api::Answers(at) => Look::passed(format!("{at} answers")),
+        Api::Greets { at, version } => Look::passed(format!("{at} is Proxmox VE {version} and takes the token")),
+        Api::Refuses(at) => Look::failed(
+            format!("{at} does not take the token of {}", seen.host),
+            "make a new one there with `pveum user token add USER@REALM NAME --privsep 0`, put it into api_tokens as \
+             `USER@REALM!NAME=SECRET`, and remove the old one",
+        ),
         // Only the host's own agent has to reach it.
         Api::Silent(why) => Look::warning(
             why.clone(),

@@ -30,19 +30,28 @@ pub struct Seen<'a> {
     pub presence: Option<&'a Presence>,
     /// Why its agent does not come up, where this machine starts it.
     pub trouble: Option<Fault>,
-    /// What the API's port said to a connection from here.
+    /// What its API said from here.
     pub api: Api,
     /// The version of this program.
     pub version: &'a str,
 }
 
-/// What the port of a host's API said.
+/// What a host's API said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Api {
     /// It was not asked: there is none, or its address means another machine here than there.
     NotAsked(&'static str),
-    /// It answers.
+    /// Somebody listens there.
     Answers(String),
+    /// It took the host's token, and is of this version.
+    Greets {
+        /// Where.
+        at: String,
+        /// As it calls it.
+        version: String,
+    },
+    /// It does not take the host's token.
+    Refuses(String),
     /// It does not, and why.
     Silent(String),
 }

@@ -125,6 +125,16 @@ fn a_token_that_pve_would_not_take_fails() {
 }
 
 #[test]
+fn an_api_that_takes_the_token_passes_and_one_that_does_not_fails() {
+    let (dir, host) = (folder("root@pam!homestak=00-11"), HostName::parse("father").unwrap());
+    let here = presence(&host, true);
+    let greets = Api::Greets { at: "192.0.2.7:8006".into(), version: "9.0.3".into() };
+    assert!(not_passed(&open(&dir), "father", Some(&here), greets).is_empty());
+    let left = not_passed(&open(&dir), "father", Some(&here), Api::Refuses("192.0.2.7:8006".into()));
+    assert_eq!(left, ["api failed"]);
+}
+
+#[test]
 fn local_of_the_demo_site_needs_nothing_but_its_agent() {
     let site = Site::open(&SiteChoice::Demo, &Keys::default()).unwrap();
     let here = presence(&HostName::local(), true);

@@ -7,9 +7,10 @@
 //! One task (`presence`) keeps the last word on every agent. Followers (`follow`) only listen: they may come and go.
 //!
 //! - `begin`: may it begin, and what is ordered. - `outcome`: what it came to. - `status`: how trees stand. - `log`: events
-//!   as lines. - `reach`: the core, as seen from here.
+//!   as lines. - `reach`: the core, as seen from here. - `api`: a host's API, as seen from here.
 
 mod adopt;
+mod api;
 mod begin;
 pub(crate) mod clock;
 mod follow;

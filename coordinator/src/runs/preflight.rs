@@ -1,26 +1,20 @@
 //! Looking before leaping: whether a host is ready, and whether a tree can stand on it.
 
-use std::time::Duration;
-
 use homestak_manifests::diagnostic::Severity;
 use homestak_protocol::event::{NodeView, Presence};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::name::HostName;
 use homestak_protocol::path::{NodePath, TreeId};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use super::api::{self, Ask};
 use super::{Engine, Reach, refuse};
 use crate::api::{Exit, Refusal};
 use crate::documents::{CheckStatus, ErrorDocument, PreflightDocument};
 use crate::lower::feasible::{self, Finding, Ground, Other};
 use crate::lower::{Resolved, may_exist};
-use crate::preflight::{self, Api, Seen};
-use crate::site::hosts::{Asked, HostConfig};
+use crate::preflight::{self, Seen};
+use crate::site::hosts::Asked;
 use crate::store::Record;
-
-/// How long the port of an API may take to answer.
-const API_LIMIT: Duration = Duration::from_secs(3);
 
 /// How PVE's kernels are called: `6.14.8-2-pve`. Machines of a host with another one are not PVE's, and take no real room.
 const PVE_KERNEL: &str = "-pve";
@@ -30,13 +24,13 @@ impl<R: Record, C: Reach> Engine<R, C> {
     pub async fn preflight(&self, host: &HostName, broken: Option<String>) -> Result<PreflightDocument, Refusal> {
         // Told below, as one of the checks.
         let _ = self.host_is_there(host).await;
-        self.examine(host, broken).await
+        self.examine(host, broken, Ask::WithToken).await
     }
 
-    async fn examine(&self, host: &HostName, broken: Option<String>) -> Result<PreflightDocument, Refusal> {
+    async fn examine(&self, host: &HostName, broken: Option<String>, ask: Ask) -> Result<PreflightDocument, Refusal> {
         let site = self.site();
         let config = (!host.is_local()).then(|| site.host(Asked::parse(host.as_str()), ""));
-        let api = ask_api(config.as_ref().and_then(|config| config.as_ref().ok())).await;
+        let api = api::ask(config.as_ref().and_then(|config| config.as_ref().ok()), ask).await;
         let presence = self.presence(host).await?;
         let (place, hosts) = (NodePath::host_root(host), self.core().hosts().await.map_err(|fault| refuse(&fault))?);
         let linked = hosts.iter().find(|(path, _)| *path == place).map(|(_, there)| *there);
@@ -49,7 +43,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
 
     /// Refuses a run on a host that is not ready.
     pub(super) async fn is_ready(&self, host: &HostName) -> Result<(), Refusal> {
-        let document = self.examine(host, None).await?;
+        let document = self.examine(host, None, Ask::WhetherThere).await?;
         let failed: Vec<String> = document
             .checks
             .iter()
@@ -125,30 +119,5 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let place = NodePath::host_root(host);
         let agents = self.core().agents().await.map_err(|fault| refuse(&fault))?;
         Ok(agents.into_iter().find(|presence| presence.path == place))
-    }
-}
-
-/// Whether somebody listens at a host's API.
-async fn ask_api(config: Option<&HostConfig>) -> Api {
-    let Some(endpoint) = config.map(|config| config.api_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty())
-    else {
-        return Api::NotAsked("the site names no API of it");
-    };
-    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    let at = rest.split('/').next().unwrap_or(rest);
-    let at = if at.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
-        at.to_owned()
-    } else {
-        format!("{at}:443")
-    };
-    let name = at.rsplit_once(':').map_or(at.as_str(), |(name, _)| name).trim_matches(['[', ']']);
-    let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if loopback {
-        return Api::NotAsked("its address is for the host itself");
-    }
-    match timeout(API_LIMIT, TcpStream::connect(&at)).await {
-        Ok(Ok(_)) => Api::Answers(at),
-        Ok(Err(error)) => Api::Silent(format!("{at}: {error}")),
-        Err(_) => Api::Silent(format!("{at} does not answer within {} s", API_LIMIT.as_secs())),
     }
 }
