@@ -293,6 +293,27 @@ nodes:
 }
 
 #[test]
+fn pull_on_a_pve_node_is_told_and_words_that_mean_nothing_are_refused() {
+    let sound = "{schema_version: 2, name: m, nodes: [{name: a, type: vm, image: debian-12, vmid: 200}]}";
+    assert!(parse("m.yaml", sound, None).is_ok());
+    let pull = "{schema_version: 2, name: m, nodes: [{name: p, type: pve, image: pve-9, execution: {mode: pull}}]}";
+    let read = parse("m.yaml", pull, None).unwrap();
+    let warned: Vec<&str> = read.warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(warned, [Code::PullOnPve.as_str()]);
+    for (from, to, says) in [
+        ("type: vm", "type: vmm", "\"vmm\""),
+        ("name: m,", "name: m, execution: {default_mode: pul},", "\"pul\""),
+        ("name: m,", "name: m, settings: {on_error: retry},", "\"retry\""),
+        ("name: m,", "name: m, pattern: star,", "\"star\""),
+        ("vmid: 200", "vmid: 200, colour: red", "\"colour\""),
+        ("vmid: 200}", "vmid: 200}, {name: b, type: ct, image: debian-12, vmid: 200}", "200"),
+    ] {
+        let wrong = refused(&sound.replace(from, to), None);
+        assert!(wrong.iter().any(|problem| problem.message.contains(says)), "{to}: {wrong:?}");
+    }
+}
+
+#[test]
 fn one_mistake_makes_no_others() {
     // A node whose type, vmid or name is wrong can still be a parent, and takes no vmid from anybody.
     let text = "\

@@ -33,6 +33,16 @@ fn wrong_usage_is_refused_and_says_what_would_be_right() {
 }
 
 #[test]
+fn a_verb_without_a_manifest_means_no_manifest_and_touches_nothing() {
+    let place = Place::new();
+    for verb in [&["apply"][..], &["plan"], &["destroy", "--yes"], &["test"], &["validate"]] {
+        let told = place.run(verb);
+        assert_eq!((told.code, told.stdout.as_str()), (2, ""), "{verb:?}");
+        assert!(told.stderr.contains("MANIFEST") && !told.stderr.contains("n2-tiered"), "{verb:?}: {}", told.stderr);
+    }
+}
+
+#[test]
 fn wrong_usage_is_one_document_where_json_is_asked_for() {
     let place = Place::new();
     for flag in ["--json", "--json-output"] {

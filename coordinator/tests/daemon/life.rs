@@ -79,6 +79,32 @@ fn a_signal_ends_it_whoever_still_listens_and_a_kill_leaves_a_folder_that_the_ne
 }
 
 #[test]
+fn a_hangup_has_the_site_read_again_and_a_bad_one_leaves_the_last_good_one_in_force() {
+    let stage = Stage::set();
+    let site = stage.folder().join("site");
+    std::fs::create_dir(&site).unwrap();
+    let write = |text: &str| std::fs::write(site.join("site.yaml"), text).unwrap();
+    write("defaults: {domain: quay.example}\n");
+    let daemon = stage.foreground(&["--site", site.to_str().unwrap()]);
+    // This command alone looks at no file.
+    let problems = || {
+        let server = stage.json(0, &["server", "status", "--site", site.to_str().unwrap()]);
+        server["problems"].as_array().unwrap().clone()
+    };
+    assert!(problems().is_empty());
+    write("defaults: {gateway: 999.1.1.1}\n");
+    assert!(problems().is_empty(), "nobody has said that there is something new");
+    daemon.signal(Signal::HUP);
+    until("the daemon tells of the bad site", || {
+        let told = problems();
+        told.iter().any(|told| told.as_str().is_some_and(|told| told.contains("stays in force"))).then_some(())
+    });
+    write("defaults: {gateway: 192.0.2.1}\n");
+    daemon.signal(Signal::HUP);
+    until("the mended site is in force", || problems().is_empty().then_some(()));
+}
+
+#[test]
 fn a_daemon_whose_state_folder_is_gone_ends_and_its_agent_too() {
     let stage = Stage::set();
     let mut daemon = stage.foreground(&[]);

@@ -119,6 +119,35 @@ fn continue_skips_the_descendants_of_a_failed_node_and_goes_on() {
 }
 
 #[test]
+fn a_failure_deep_down_is_told_as_words_and_costs_no_machine_of_the_branch_its_id_or_its_state() {
+    let mut stage = Stage::set("deep");
+    stage.env("HOMESTAK_LOCAL_FAULTS", "broken:provision:fail-permanent");
+    let manifest = Manifest::new("branch", 830)
+        .host("outer", None)
+        .host("inner", Some("outer"))
+        .vm("broken", Some("inner"))
+        .vm("sound", Some("inner"))
+        .vm("aside", Some("outer"));
+    let file = stage.file("branch.yaml", manifest.text());
+    let failed = stage.json(1, &["apply", file.to_str().unwrap(), "--on-error", "continue"]);
+    // Only what failed has failed, although two agents have handed it on.
+    let due = ["aside", "inner", "outer", "sound"].map(|name| (name, "completed"));
+    let statuses = each(&failed, "status");
+    assert_eq!(statuses["broken"], "failed", "{failed:#}");
+    for (name, status) in due {
+        assert_eq!(statuses[name], status, "{name}: {failed:#}");
+        assert!(node(&failed, name)["vm_id"].is_number() && node(&failed, name)["ip"].is_string(), "{failed:#}");
+    }
+    knows_what_exists(&stage, &failed);
+    for error in [&node(&failed, "broken")["error"], &failed["error"]] {
+        assert_eq!(error["code"], "E701", "{failed:#}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.is_empty() && !message.contains(['{', '\\', '\n']), "{message}");
+    }
+    stage.strike();
+}
+
+#[test]
 fn what_a_retry_can_help_is_tried_again() {
     let mut stage = Stage::set("retry");
     stage.env("HOMESTAK_LOCAL_FAULTS", "edge:provision:fail:2,root-pve:configure:fail:1,edge:configure:fail:1");
