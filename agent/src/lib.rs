@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod cloud_init;
 pub mod config;
+pub mod drift;
 pub mod facts;
 pub mod failure;
 pub mod files;

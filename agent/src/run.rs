@@ -1,6 +1,7 @@
 //! The daemon: an agent from its start to its end.
 //!
 //! Tasks of its own, besides those of what it is made of (uplink, hub, core, provider): one answers on the status socket;
+//! on a node, one looks again on its spec's rhythm ([`crate::drift`]);
 //! in a machine of `local`, one waits for the machine's folder to go.
 
 use std::ffi::OsString;
@@ -27,12 +28,14 @@ use homestak_node::transport::uplink::{Uplink, UplinkOptions};
 use homestak_node::trust::ca::Ca;
 use homestak_node::trust::clock::Clock;
 use homestak_node::trust::identity::{Identity, Introduction};
+use homestak_node::world::World;
 use homestak_protocol::event::Phase;
 use homestak_protocol::path::NodePath;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::config::pull::Parent;
+use crate::drift::Watch;
 use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
 use crate::provider::Provider;
@@ -101,17 +104,17 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     };
     let (uplink_told, uplink_events) = mpsc::channel(MAILBOX);
     let journal = FileJournal::new(state.path().join("journal"), place.clone(), uplink.identity().journal_key());
-    let world = AgentWorld {
+    let world = Arc::new(AgentWorld {
         state: state.path().to_owned(),
         provider: provider.clone(),
         inside,
         parent: Parent::told(&settings),
         faults: tests.faults,
-    };
+    });
     let parts = runtime::Options {
         place: place.clone(),
         journal: Box::new(journal),
-        world: Arc::new(world),
+        world: Arc::clone(&world) as Arc<dyn World>,
         hub: hub_events,
         uplink: Some(uplink_events),
         boot,
@@ -123,6 +126,10 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     })?;
     if let Some(door) = door {
         door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running())), &life)?;
+    }
+    if !place.is_host() {
+        let watch = Watch { place: place.clone(), handle: handle.clone(), world };
+        life.tracker.spawn(watch.run(life.ending.clone()));
     }
     standing.settle(Place { path: place, handle, provider });
     life.tracker.spawn(uplink.run(uplink_told, life.ending.clone()));

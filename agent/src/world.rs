@@ -144,6 +144,13 @@ impl AgentWorld {
         }
     }
 
+    /// How this machine is not what the spec that is kept says, a line for each difference.
+    pub async fn deviations(&self, path: &NodePath, task: Task) -> Result<Vec<String>, Fault> {
+        let Some(kept) = config::marker::kept_spec(&self.state)? else { return Ok(Vec::new()) };
+        let target = self.target(path, task)?;
+        Ok(config::look_again(&kept, path.name(), &target).await?.deviations())
+    }
+
     async fn verified(&self, path: NodePath, own: Own, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Verify, &task.cancel).await?;
         let mut wrong = facts_differ(&self.facts(), &path, &own, self.inside.is_some());

@@ -103,6 +103,21 @@ pub struct NodeDocument {
     /// `status` only: when its agent was last heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
+    /// `status` only: how it is no longer what its spec says, as its agent last found. None where nothing was found, or
+    /// nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftDocument>,
+}
+
+/// How a node is no longer what its spec says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftDocument {
+    /// How many of its resources are not as its spec has them.
+    pub differences: u32,
+    /// The first of them, a line each.
+    pub lines: Vec<String>,
+    /// When that was found.
+    pub checked_at: String,
 }
 
 /// What a node was resolved to, with what is secret masked.

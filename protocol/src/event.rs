@@ -184,6 +184,8 @@ pub enum Change {
     Settled(Settled),
     /// Events of a lost machine after this number will never come.
     Gap(Gap),
+    /// A node was looked at again, some time after it was completed. The latest word counts.
+    Drift(Drift),
 }
 
 /// Every node of an agent's subtree is final, and it has obeyed every word up to this one.
@@ -238,6 +240,28 @@ pub struct Gap {
     pub origin: Origin,
     /// The last that was seen.
     pub after: Seq,
+}
+
+/// How a node is no longer what its spec says. From [`crate::version::DRIFT`] on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The node.
+    pub path: NodePath,
+    /// How many of its resources are not as its spec has them; 0 where all are.
+    pub differences: u32,
+    /// The first of them, a line each: [`Drift::LINES`] at most, each of [`Drift::LINE`] bytes at most.
+    pub lines: Vec<String>,
+    /// When it was looked at, in milliseconds since 1970 by its own clock.
+    pub checked_ms: u64,
+    /// Whether what differed when this was last told is as it should be again.
+    pub mended: bool,
+}
+
+impl Drift {
+    /// How many lines are told: enough to see what happened, and an event stays small whatever a spec holds.
+    pub const LINES: usize = 8;
+    /// How long one of them is, in bytes.
+    pub const LINE: usize = 200;
 }
 
 /// What is known of a machine from the inside.

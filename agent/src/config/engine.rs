@@ -72,14 +72,19 @@ impl Report {
 
     /// How the machine is not as it should be, in a line; none where it is.
     pub fn differences(&self) -> Option<String> {
+        let told = self.deviations();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// How the machine is not as it should be, a line for each resource.
+    pub fn deviations(&self) -> Vec<String> {
         let differ = self.lines.iter().filter(|line| line.status != Standing::Unchanged);
-        let told: Vec<String> = differ
+        differ
             .map(|line| {
                 let what = line.error.as_ref().or(line.difference.as_ref()).map_or("", String::as_str);
                 format!("{} {what}", line.resource)
             })
-            .collect();
-        (!told.is_empty()).then(|| told.join("; "))
+            .collect()
     }
 
     /// That something failed; none where nothing did. What the tool said last stands last, since a long message keeps its

@@ -179,6 +179,12 @@ pub async fn check_spec(spec: &NodeSpec, node: &str, target: &Target) -> Result<
     Ok(engine::run(&spec_resources(spec, node, &target.system), target, Deed::Check).await?)
 }
 
+/// The same, some time after it was applied; not while another process configures the machine.
+pub async fn look_again(spec: &NodeSpec, node: &str, target: &Target) -> Result<Report, ConfigError> {
+    let _alone = Lock::take(&target.state, &target.task.cancel).await?;
+    check_spec(spec, node, target).await
+}
+
 /// Applies a spec, and leaves word of it in the state folder.
 pub async fn apply_spec(spec: &NodeSpec, name: &str, node: &str, target: &Target) -> Result<Report, ConfigError> {
     let _alone = Lock::take(&target.state, &target.task.cancel).await?;

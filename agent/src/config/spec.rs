@@ -4,6 +4,7 @@
 //! Keys that this version does not know are passed over: the document may come from a newer coordinator.
 
 use std::fmt;
+use std::time::Duration;
 
 use homestak_protocol::name::NodeName;
 use serde::Deserialize;
@@ -28,6 +29,8 @@ pub struct NodeSpec {
     /// Everything else.
     #[serde(default)]
     pub config: Config,
+    /// When it is looked at again.
+    pub run: Option<Run>,
 }
 
 /// Who a node is.
@@ -154,6 +157,38 @@ pub struct Config {
 pub struct Pve {
     /// Nobody is told at log-in that there is no subscription.
     pub remove_subscription_nag: bool,
+}
+
+/// How often a schedule without an interval has its turn.
+const HOURLY: Duration = Duration::from_secs(60 * 60);
+
+/// When a node is looked at again. Triggers of other kinds are none of this agent's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    trigger: Option<String>,
+    interval: Option<Interval>,
+}
+
+impl Run {
+    /// How often; none where it is not to be looked at.
+    pub fn rhythm(&self) -> Option<Duration> {
+        let scheduled = self.trigger.as_deref() == Some("schedule");
+        scheduled.then(|| self.interval.map_or(HOURLY, |interval| interval.0))
+    }
+}
+
+/// A length of time, as in `30m` or `1h 30m`; a second at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Interval(Duration);
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let length = text.parse::<jiff::SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
+        let length = length.filter(|length| *length >= Duration::from_secs(1));
+        length.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no length of time like 30m or 1h")))
+    }
 }
 
 impl NodeSpec {

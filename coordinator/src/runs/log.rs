@@ -71,6 +71,7 @@ fn subject(event: &Event) -> &NodePath {
         Change::Phase(phase) => &phase.path,
         Change::Settled(settled) => &settled.path,
         Change::Gap(gap) => &gap.origin.path,
+        Change::Drift(drift) => &drift.path,
     }
 }
 
@@ -124,6 +125,12 @@ fn told(change: &Change) -> (&'static str, String, bool) {
             ("phase", text, phase.status == PhaseStatus::Failed)
         }
         Change::Settled(_) => ("settled", "has nothing more to do".into(), false),
+        Change::Drift(drift) if drift.differences == 0 => ("drift", "is as its spec has it".into(), false),
+        Change::Drift(drift) => {
+            let unnamed = usize::try_from(drift.differences).unwrap_or(usize::MAX).saturating_sub(drift.lines.len());
+            let more = if unnamed == 0 { String::new() } else { format!("; and {unnamed} more") };
+            ("drift", format!("is not as its spec has it: {}{more}", drift.lines.join("; ")), true)
+        }
         Change::Gap(gap) => ("gap", format!("what it told after number {} is lost with its machine", gap.after), true),
     }
 }

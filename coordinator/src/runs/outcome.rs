@@ -39,6 +39,7 @@ pub(crate) fn document(view: &NodeView) -> NodeDocument {
         reason: None,
         connected: None,
         last_seen: None,
+        drift: None,
         resolved: None,
     }
 }

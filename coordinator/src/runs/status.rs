@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use homestak_node::runtime::{TreeSnapshot, Update};
-use homestak_protocol::event::{Presence, Status};
+use homestak_protocol::event::{Drift, NodeView, Presence, Status};
 use homestak_protocol::fault::Fault;
+use homestak_protocol::ids::Generation;
 use homestak_protocol::name::{HostName, ManifestName};
 use homestak_protocol::path::NodePath;
 use tokio::sync::mpsc;
@@ -15,7 +16,8 @@ use super::begin::summary;
 use super::{Engine, Reach, clock, next_update, outcome, refuse};
 use crate::api::{Answer, ManifestSource, Refusal};
 use crate::documents::{
-    AgentDocument, AgentsDocument, FactsDocument, RunDocument, RunsDocument, StatusDocument, TreeDocument,
+    AgentDocument, AgentsDocument, DriftDocument, FactsDocument, RunDocument, RunsDocument, StatusDocument,
+    TreeDocument,
 };
 use crate::store::{Record, RunFilter, RunState, TreeRow};
 
@@ -147,6 +149,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             () if any(Status::Unreachable) => "unreachable",
             () => "incomplete",
         };
+        let drifts = self.store().drifts().await.map_err(|error| refuse(&error.fault()))?;
         let nodes: Vec<_> = views
             .iter()
             .map(|view| {
@@ -154,6 +157,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
                 let mut node = outcome::document(view);
                 node.connected = Some(presence.is_some_and(|presence| presence.connected));
                 node.last_seen = presence.map(|presence| clock::shown(presence.seen_ms));
+                node.drift = drifts.iter().find(|(generation, drift)| is_about(view, *generation, drift)).map(drift);
                 node
             })
             .collect();
@@ -179,6 +183,19 @@ impl<R: Record, C: Reach> Engine<R, C> {
             presences.insert(presence.path.clone(), presence);
         }
         Ok(presences)
+    }
+}
+
+/// Whether this was found of what the node's last run has made of it: what was found before, that run has put right.
+fn is_about(view: &NodeView, generation: Generation, drift: &Drift) -> bool {
+    drift.path == view.path && generation >= view.generation
+}
+
+fn drift((_, drift): &(Generation, Drift)) -> DriftDocument {
+    DriftDocument {
+        differences: drift.differences,
+        lines: drift.lines.clone(),
+        checked_at: clock::shown(drift.checked_ms),
     }
 }
 

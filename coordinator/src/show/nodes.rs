@@ -32,7 +32,7 @@ pub(crate) fn states(nodes: &[NodeDocument], room: Option<usize>, style: Style) 
             node.ip.clone().filter(|_| exists).unwrap_or_default().into(),
             agent(node),
             node.duration.map(elapsed::seconds).unwrap_or_default().into(),
-            if node.destroyed == Some(true) { "destroyed again".into() } else { Cell::default() },
+            remark(node),
         ]
     };
     table::lines(&COLUMNS, &rows(nodes, style, row), room, style)
@@ -87,6 +87,18 @@ fn spec(node: &ResolvedDocument) -> String {
 fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String) -> Vec<Cell>) -> Vec<Vec<Cell>> {
     let places = outline::places(nodes);
     places.iter().filter_map(|place| Some(row(nodes.get(place.index)?, place.lead(style)))).collect()
+}
+
+/// What else there is to say about a node.
+fn remark(node: &NodeDocument) -> Cell {
+    match &node.drift {
+        _ if node.destroyed == Some(true) => "destroyed again".into(),
+        Some(drift) => {
+            let differences = count::of(usize::try_from(drift.differences).unwrap_or(usize::MAX), "difference");
+            Cell::toned(format!("drifted: {differences}"), Tone::Warn)
+        }
+        None => Cell::default(),
+    }
 }
 
 fn agent(node: &NodeDocument) -> Cell {

@@ -30,6 +30,7 @@ pub(crate) fn node(path: &str) -> NodeDocument {
         reason: None,
         connected: None,
         last_seen: None,
+        drift: None,
         resolved: None,
     }
 }

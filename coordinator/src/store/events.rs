@@ -1,8 +1,8 @@
-//! Events and presences as rows.
+//! Events, presences and drift as rows.
 
 use homestak_protocol::codec;
-use homestak_protocol::event::{Entry, Event, Presence};
-use homestak_protocol::ids::{Position, RunId};
+use homestak_protocol::event::{Change, Drift, Entry, Event, Presence};
+use homestak_protocol::ids::{Generation, Position, RunId};
 use rusqlite::{Connection, Transaction, params};
 
 use super::error::Why;
@@ -17,6 +17,7 @@ pub(super) struct Row {
     seq: u64,
     at_ms: u64,
     body: Vec<u8>,
+    drift: Option<(String, bool)>,
 }
 
 impl Row {
@@ -31,6 +32,10 @@ impl Row {
             seq: event.seq.0,
             at_ms: event.at_ms,
             body: codec::encode(event).map_err(|error| Why::damaged("an event", error))?,
+            drift: match &event.change {
+                Change::Drift(drift) => Some((drift.path.to_string(), drift.differences > 0)),
+                _ => None,
+            },
         })
     }
 
@@ -57,6 +62,16 @@ impl Row {
         counter.execute(params!["position", self.position])?;
         if self.own {
             counter.execute(params![own_seq_key(&self.journal), self.seq])?;
+        }
+        match &self.drift {
+            Some((path, true)) => drop(
+                tx.prepare_cached(
+                    "INSERT INTO drifts (path, body) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET body = excluded.body",
+                )?
+                .execute(params![path, self.body])?,
+            ),
+            Some((path, false)) => drop(tx.prepare_cached("DELETE FROM drifts WHERE path = ?1")?.execute([path])?),
+            None => {}
         }
         Ok(())
     }
@@ -91,8 +106,10 @@ pub(super) fn put_presence(tx: &Transaction<'_>, presence: &Presence) -> Result<
 }
 
 pub(super) fn drop_presences(tx: &Transaction<'_>, place: &str) -> Result<(), Why> {
-    tx.prepare_cached("DELETE FROM presences WHERE path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'")?
-        .execute(params![place])?;
+    for table in ["presences", "drifts"] {
+        let below = format!("DELETE FROM {table} WHERE path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'");
+        tx.prepare_cached(&below)?.execute(params![place])?;
+    }
     Ok(())
 }
 
@@ -105,4 +122,19 @@ pub(super) fn presences(db: &Connection) -> Result<Vec<Presence>, Why> {
         presences.push(codec::decode(&body).map_err(|error| Why::damaged("a presence", error))?);
     }
     Ok(presences)
+}
+
+/// The last word on every node that is not what its spec says, and the generation that it was found of.
+pub(super) fn drifts(db: &Connection) -> Result<Vec<(Generation, Drift)>, Why> {
+    let mut statement = db.prepare_cached("SELECT body FROM drifts ORDER BY path")?;
+    let mut rows = statement.query([])?;
+    let mut drifts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let body: Vec<u8> = row.get(0)?;
+        let event: Event = codec::decode(&body).map_err(|error| Why::damaged("a drift", error))?;
+        if let Change::Drift(drift) = event.change {
+            drifts.push((event.scope.generation, drift));
+        }
+    }
+    Ok(drifts)
 }

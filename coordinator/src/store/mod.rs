@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use homestak_node::journal::Journal;
-use homestak_protocol::event::{Event, Presence};
-use homestak_protocol::ids::{Position, RunId, SiteId};
+use homestak_protocol::event::{Drift, Event, Presence};
+use homestak_protocol::ids::{Generation, Position, RunId, SiteId};
 use homestak_protocol::name::{HostName, ManifestName};
 use rusqlite::{Connection, OpenFlags};
 
@@ -103,6 +103,9 @@ pub trait Record: Clone + Send + Sync + 'static {
 
     /// The last word on every agent.
     fn presences(&self) -> impl Future<Output = Result<Vec<Presence>, StoreError>> + Send;
+
+    /// The last word on every node that is not what its spec says, and the generation that it was found of.
+    fn drifts(&self) -> impl Future<Output = Result<Vec<(Generation, Drift)>, StoreError>> + Send;
 
     /// Writes a consistent copy to a new file of mode 0600.
     fn copy(&self, file: PathBuf) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -239,6 +242,10 @@ impl Record for Store {
 
     async fn presences(&self) -> Result<Vec<Presence>, StoreError> {
         self.reader.call(|db| events::presences(db)).await
+    }
+
+    async fn drifts(&self) -> Result<Vec<(Generation, Drift)>, StoreError> {
+        self.reader.call(|db| events::drifts(db)).await
     }
 
     async fn copy(&self, file: PathBuf) -> Result<(), StoreError> {

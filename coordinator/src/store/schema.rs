@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::error::Why;
 
 /// The newest schema that is known, and the one that is written.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// Says in the file's header whose it is: `hstk`.
 const APPLICATION: u32 = 0x6873_746b;
@@ -81,6 +81,14 @@ CREATE TABLE revocations (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Schema 3: the last word on each node that is not what its spec says.
+const DRIFTS: &str = "
+CREATE TABLE drifts (
+    path TEXT PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Makes the tables where there are none, brings older ones up to date, refuses what is not ours or newer, and says which site it is.
 pub(super) fn prepare(connection: &mut Connection, random: u128) -> Result<SiteId, Why> {
     connection.busy_timeout(PATIENCE)?;
@@ -103,6 +111,9 @@ pub(super) fn prepare(connection: &mut Connection, random: u128) -> Result<SiteI
     }
     if found < 2 {
         transaction.execute_batch(LEDGER)?;
+    }
+    if found < 3 {
+        transaction.execute_batch(DRIFTS)?;
         transaction.pragma_update(None, "user_version", SCHEMA)?;
     }
     let site: Option<String> =

@@ -259,7 +259,7 @@ async fn a_store_of_the_first_schema_gets_its_ledger_and_what_is_in_it_stays() {
     let folder = Folder::new("ledger");
     drop(folder.open().unwrap());
     let db = Connection::open(folder.0.join("store.db")).unwrap();
-    db.execute_batch("DROP TABLE tokens; DROP TABLE revocations; PRAGMA user_version = 1;").unwrap();
+    db.execute_batch("DROP TABLE tokens; DROP TABLE revocations; DROP TABLE drifts; PRAGMA user_version = 1;").unwrap();
     drop(db);
     let shown = |spent| Shown { id: "00".into(), node: "edge".into(), path: None, spent };
     let store = folder.open().unwrap();

@@ -49,6 +49,7 @@ pub(crate) fn node(path: &str, status: Status, phase: Option<Phase>) -> NodeDocu
         reason: None,
         connected: None,
         last_seen: None,
+        drift: None,
         resolved: None,
     }
 }

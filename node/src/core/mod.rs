@@ -21,6 +21,7 @@ use homestak_protocol::ids::{Generation, JournalId, Position, RunId, Seq};
 use homestak_protocol::message::Reply;
 use homestak_protocol::order::{OrderError, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
+use homestak_protocol::version::SUPPORTED;
 
 use self::record::{Image, PeerState, Record};
 use self::step::{Effect, Input, Known, Moment, Output, Sent, Ticket, Told};
@@ -46,6 +47,8 @@ pub struct Core {
     acked: Position,
     /// The last position handed to the uplink; none while it is down.
     sent: Option<Position>,
+    /// The protocol that the parent and we speak, as of its last welcome.
+    protocol: u16,
     /// Who waits for the outbox to be empty.
     draining: Vec<Ticket>,
     /// Hosts that have seen newer generations than we have.
@@ -108,6 +111,7 @@ impl Core {
             last_seq: image.last_seq,
             acked: image.acked,
             sent: None,
+            protocol: SUPPORTED.lowest,
             draining: Vec::new(),
             ahead: BTreeSet::new(),
         })
@@ -160,7 +164,7 @@ impl Core {
             }
             Input::Left { path, link } => self.left(now, &path, link, &mut all),
             Input::Report { path, link, report } => self.reported(now, &path, link, report, &mut all),
-            Input::Up { seen } => self.up(now, seen, &mut all),
+            Input::Up { seen, protocol } => self.up(now, seen, protocol, &mut all),
             Input::Acked(upto) => self.acknowledged(upto),
             Input::Down => self.sent = None,
             Input::Request { ticket, request } => self.requested(now, ticket, request, &mut all),

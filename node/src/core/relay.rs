@@ -1,10 +1,11 @@
 //! Events on their way up: taken from a child, kept until the parent has them.
 
-use homestak_protocol::event::{Change, Entry, Event, Gap, Scope, Settled};
+use homestak_protocol::event::{Change, Drift, Entry, Event, Gap, Phase, PhaseChange, PhaseStatus, Scope, Settled};
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::ids::Position;
+use homestak_protocol::ids::{Generation, Position};
 use homestak_protocol::message::{Reply, Report};
-use homestak_protocol::path::NodePath;
+use homestak_protocol::path::{NodePath, TreeId};
+use homestak_protocol::version::DRIFT;
 
 use super::record::Record;
 use super::step::{Answer, Effect, Moment, Output, Told};
@@ -98,8 +99,33 @@ impl Core {
         Ok(())
     }
 
+    /// This machine was looked at again. Only the latest word counts, so there is one on its way at a time; and a word on
+    /// what a generation made of the machine means nothing once there is a newer one.
+    pub(super) fn drifted(
+        &mut self,
+        now: Moment,
+        id: &TreeId,
+        generation: Generation,
+        drift: Drift,
+        all: &mut Gathered,
+    ) -> Result<(), Fault> {
+        let state = self.trees.get(id).map(|tree| tree.operator.state());
+        let Some(state) = state.filter(|state| state.generation == generation && state.settled) else {
+            return Err(Fault::new(Code::Stale, format!("there is a newer order for {id}")));
+        };
+        let own = |entry: &Entry| entry.event.origin.path == self.me && matches!(entry.event.change, Change::Drift(_));
+        if self.outbox.iter().any(own) {
+            let fault = Fault::new(Code::Full, "the last word on drift is still on its way");
+            return Err(Fault { retryable: true, ..fault });
+        }
+        let scope = Scope { tree: id.clone(), run: state.run, generation };
+        self.tell(now, &scope, Change::Drift(drift), all);
+        Ok(())
+    }
+
     /// The uplink is there; the parent has everything up to here.
-    pub(super) fn up(&mut self, now: Moment, seen: Position, all: &mut Gathered) {
+    pub(super) fn up(&mut self, now: Moment, seen: Position, protocol: u16, all: &mut Gathered) {
+        self.protocol = protocol;
         self.sent = Some(seen.min(self.last_position));
         if seen < self.acked {
             self.tell_again(now, all);
@@ -142,7 +168,8 @@ impl Core {
                 // Positions are contiguous, so how many to pass over is a difference.
                 let Some(front) = self.outbox.front().map(|entry| entry.position) else { break };
                 let passed = usize::try_from(sent.next().0.saturating_sub(front.0)).unwrap_or(usize::MAX);
-                let batch: Vec<_> = self.outbox.iter().skip(passed).take(BATCH).cloned().collect();
+                let batch = self.outbox.iter().skip(passed).take(BATCH).cloned();
+                let batch: Vec<_> = batch.map(|entry| in_words_of(self.protocol, entry)).collect();
                 let Some(last) = batch.last().map(|entry| entry.position) else { break };
                 sent = last;
                 out.effects.push(Effect::Report(Report::Entries(batch)));
@@ -163,10 +190,63 @@ fn concerns(path: &NodePath, event: &Event) -> bool {
         Change::Node(_) | Change::Phase(_) => view::subject(&event.change).is_some_and(|place| place.is_within(path)),
         Change::Settled(settled) => settled.path.is_within(path),
         Change::Gap(gap) => gap.origin.path.is_within(path),
+        Change::Drift(drift) => drift.path.is_within(path),
     };
     about && event.origin.path.is_within(path) && event.scope.tree.holds(path)
 }
 
+/// An entry as a parent of this protocol understands it. An older one hears of drift as of a check of the node: that is
+/// what it was, and it changes nothing about how the node stands.
+fn in_words_of(protocol: u16, mut entry: Entry) -> Entry {
+    if let (true, Change::Drift(drift)) = (protocol < DRIFT, &entry.event.change) {
+        let status = if drift.differences == 0 { PhaseStatus::Passed } else { PhaseStatus::Failed };
+        let note = (drift.differences > 0).then(|| drift.lines.join("; "));
+        let path = drift.path.clone();
+        entry.event.change = Change::Phase(PhaseChange { path, phase: Phase::Verify, status, duration_ms: 0, note });
+    }
+    entry
+}
+
 fn overstep(path: &NodePath, what: &str) -> Fault {
     Fault::new(Code::Identity, format!("{path} tells {what} that is not its to tell")).at(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use homestak_protocol::event::Origin;
+    use homestak_protocol::ids::{JournalId, RunId, Seq, SiteId};
+    use homestak_protocol::name::{HostName, ManifestName};
+    use homestak_protocol::version::{LOOK, SUPPORTED};
+
+    use super::*;
+
+    #[test]
+    fn an_older_parent_hears_of_drift_in_words_that_it_knows() {
+        let path = NodePath::parse("local/harbour/quay").unwrap();
+        let tree = TreeId {
+            site: SiteId::from_bits(1),
+            host: HostName::local(),
+            manifest: ManifestName::parse("harbour").unwrap(),
+        };
+        let entry = |differences, lines: &[&str]| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            let change = Drift { path: path.clone(), differences, lines, checked_ms: 7, mended: false };
+            let origin = Origin { path: path.clone(), journal: JournalId::from_bits(2) };
+            let scope = Scope { tree: tree.clone(), run: RunId::from_bits(3), generation: Generation(4) };
+            let event = Event { origin, seq: Seq(5), at_ms: 6, scope, change: Change::Drift(change) };
+            Entry { position: Position(8), event }
+        };
+        let drifted = entry(2, &["timezone differs", "sshd differs"]);
+        assert_eq!(in_words_of(SUPPORTED.highest, drifted.clone()), drifted);
+        for (entry, status, note) in [
+            (drifted, PhaseStatus::Failed, Some("timezone differs; sshd differs")),
+            (entry(0, &[]), PhaseStatus::Passed, None),
+        ] {
+            let told = in_words_of(LOOK, entry.clone());
+            assert_eq!((told.position, told.event.seq), (entry.position, entry.event.seq));
+            let Change::Phase(phase) = told.event.change else { panic!("{told:?}") };
+            assert_eq!((phase.path, phase.phase, phase.status), (path.clone(), Phase::Verify, status));
+            assert_eq!(phase.note.as_deref(), note);
+        }
+    }
 }

@@ -66,6 +66,7 @@ impl Core {
             },
             Local::Adopt { host, surveyed } => self.adopt(&host, surveyed, all),
             Local::Forget(tree) => self.forget(&tree, all),
+            Local::Drift { tree, generation, drift } => self.drifted(now, &tree, generation, drift, all),
         };
         answer(ticket, result, all);
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use homestak_protocol::event::{Event, NodeView, Phase, Presence, Progress};
+use homestak_protocol::event::{Drift, Event, NodeView, Phase, Presence, Progress};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
 use homestak_protocol::message::{Hello, Reply, Report, Request, Surveyed};
@@ -56,8 +56,8 @@ pub enum Input {
     Left { path: NodePath, link: LinkId },
     /// A child tells something.
     Report { path: NodePath, link: LinkId, report: Report },
-    /// The parent has welcomed us, and has our journal up to here.
-    Up { seen: Position },
+    /// The parent has welcomed us, has our journal up to here, and speaks this protocol with us.
+    Up { seen: Position, protocol: u16 },
     /// The parent has our journal up to here.
     Acked(Position),
     /// The link to the parent is gone.
@@ -93,6 +93,8 @@ pub enum Local {
     Forget(TreeId),
     /// Ask a host which machines of a tree it really has.
     Look { at: NodePath, tree: TreeId },
+    /// Tell how this machine is no longer what this generation of its tree made of it.
+    Drift { tree: TreeId, generation: Generation, drift: Drift },
 }
 
 /// A whole tree, as the coordinator hands it to its host.

@@ -31,7 +31,7 @@ pub(crate) fn subject(change: &Change) -> Option<&NodePath> {
     match change {
         Change::Node(node) => Some(&node.path),
         Change::Phase(phase) => Some(&phase.path),
-        Change::Settled(_) | Change::Gap(_) => None,
+        Change::Settled(_) | Change::Gap(_) | Change::Drift(_) => None,
     }
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn fold(known: Option<NodeView>, event: &Event) -> Option<NodeView> {
     match &event.change {
         Change::Node(node) => apply_node(&mut view, node, event.at_ms),
         Change::Phase(phase) => apply_phase(&mut view, phase),
-        Change::Settled(_) | Change::Gap(_) => {}
+        Change::Settled(_) | Change::Gap(_) | Change::Drift(_) => {}
     }
     Some(view)
 }

@@ -1,7 +1,8 @@
 //! How the edge of a process speaks with its core.
 
-use homestak_protocol::event::Presence;
+use homestak_protocol::event::{Drift, Presence};
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Generation;
 use homestak_protocol::message::{Reply, Seen, Surveyed, Welcome};
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -112,6 +113,12 @@ impl Handle {
     /// Takes what a host has for true.
     pub async fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> Result<(), Fault> {
         self.ask(Local::Adopt { host, surveyed }).await.map(drop)
+    }
+
+    /// Tells upward how this machine is no longer what this generation of its tree made of it. Refused where there is a
+    /// newer one, and while an earlier word is still on its way.
+    pub async fn drifted(&self, tree: TreeId, generation: Generation, drift: Drift) -> Result<(), Fault> {
+        self.ask(Local::Drift { tree, generation, drift }).await.map(drop)
     }
 
     /// Drops a tree that is gone from the record; its generation is kept.

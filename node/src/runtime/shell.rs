@@ -299,7 +299,7 @@ impl Shell {
                 };
                 self.reports = Some(reports);
                 self.outgoing.clear();
-                self.ready.push(Input::Up { seen: welcome.seen });
+                self.ready.push(Input::Up { seen: welcome.seen, protocol: welcome.protocol });
                 let welcome: Arc<Welcome> = Arc::from(welcome);
                 self.parent = Some(Arc::clone(&welcome));
                 self.tell(Update::Up(welcome));

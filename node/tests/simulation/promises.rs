@@ -149,6 +149,7 @@ impl Sim {
                 node.fault.iter().flat_map(|f| [Some(&f.message), f.hint.as_ref()]).flatten().collect()
             }
             Change::Phase(phase) => phase.note.iter().collect(),
+            Change::Drift(drift) => drift.lines.iter().collect(),
             Change::Settled(_) | Change::Gap(_) => Vec::new(),
         };
         if let Some(text) = texts.into_iter().find(|text| text.contains(TOKEN_MARK)) {

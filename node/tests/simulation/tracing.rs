@@ -14,6 +14,7 @@ fn of_change(change: &Change) -> String {
         Change::Phase(phase) => format!("{} {} {}", phase.path, phase.phase, phase.status),
         Change::Settled(settled) => format!("{} settled {:?}", settled.path, settled.word),
         Change::Gap(gap) => format!("gap {} after {}", gap.origin, gap.after),
+        Change::Drift(drift) => format!("{} drifted in {}", drift.path, drift.differences),
     }
 }
 

@@ -242,7 +242,7 @@ impl Sim {
                 self.next_attempt(child);
                 self.processes[child].refusals = 0;
                 self.processes[child].uplink = Some(id);
-                self.arrive(child, Input::Up { seen });
+                self.arrive(child, Input::Up { seen, protocol: SUPPORTED.highest });
             }
             Err(fault) => {
                 self.wires.remove(&id);

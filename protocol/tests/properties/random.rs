@@ -281,7 +281,12 @@ fn change() -> impl Strategy<Value = Change> {
     );
     let settled = (path(), option::of(verb())).prop_map(|(path, word)| Change::Settled(Settled { path, word }));
     let gap = (origin(), any::<u64>()).prop_map(|(origin, after)| Change::Gap(Gap { origin, after: Seq(after) }));
-    prop_oneof![node, phase, settled, gap]
+    let drift = (path(), any::<(u32, u64, bool)>(), vec(text(), 0..=Drift::LINES)).prop_map(
+        |(path, (differences, checked_ms, mended), lines)| {
+            Change::Drift(Drift { path, differences, lines, checked_ms, mended })
+        },
+    );
+    prop_oneof![node, phase, settled, gap, drift]
 }
 
 fn view() -> impl Strategy<Value = NodeView> {

@@ -142,6 +142,13 @@ fn changes(folder: &mut Folder) {
         Change::Settled(_) => "change_settled",
             Change::Settled(Settled { path: edge(), word: Some(Verb::Destroy) });
         Change::Gap(_) => "change_gap", Change::Gap(Gap { origin: origin(), after: Seq(41) });
+        Change::Drift(_) => "change_drift", Change::Drift(Drift {
+            path: edge(),
+            differences: 2,
+            lines: vec!["timezone is Etc/UTC, not Europe/Oslo".into(), "sshd differs".into()],
+            checked_ms: NOW_MS,
+            mended: false,
+        });
     });
     folder.message(
         "change_node_least",

@@ -13,6 +13,7 @@
 mod around;
 mod backup;
 mod crash;
+mod drift;
 mod endpoint;
 mod errors;
 mod files;
