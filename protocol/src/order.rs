@@ -92,7 +92,7 @@ impl Millis {
     }
 }
 
-/// How long each phase of a node may take, retries included. Tiers and defaults are the seed's (Quick to Extended).
+/// How long each phase of a node may take, retries included. Tiers and defaults are the earlier system's (Quick to Extended).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Making and starting the machine.

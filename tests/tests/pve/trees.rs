@@ -78,10 +78,10 @@ const TREES: [Tree; 5] = [
     },
 ];
 
-/// ST-1 to ST-5 and ST-8 of the seed's system tests, on one fake host for each level.
+/// Trees of one to three levels, by push, pull and both, applied twice and tested, on one fake host for each level.
 #[test]
-fn every_tree_of_the_seed_is_built_tested_and_destroyed_level_by_level() {
-    if !fakepve::is_installed("every_tree_of_the_seed_is_built_tested_and_destroyed_level_by_level") {
+fn every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level() {
+    if !fakepve::is_installed("every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level") {
         return;
     }
     let stage = Stage::set("pve-trees");

@@ -1,4 +1,4 @@
-//! The other backend: the spec as the variables that the seed's playbooks take, and `ansible-playbook` to apply them.
+//! The other backend: the spec as the variables that the earlier system's playbooks take, and `ansible-playbook` to apply them.
 //!
 //! `HOMESTAK_ANSIBLE_DIR` names a folder with a playbook `playbooks/config-apply.yml` of its own (and, perhaps, an
 //! `ansible.cfg`); without it, one that is part of this program is run.
@@ -23,10 +23,10 @@ const FOLDER: &str = "HOMESTAK_ANSIBLE_DIR";
 const PLAYBOOK: &str = "playbooks/config-apply.yml";
 /// What is run where there is no such folder.
 const OWN_PLAYBOOK: &str = include_str!("config-apply.yml");
-/// How long it may take: the seed's ten minutes are too short for a PVE host.
+/// How long it may take: the earlier system's ten minutes are too short for a PVE host.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// The seed's variables. Absent values are left out, so that the playbook's own defaults count.
+/// The earlier system's variables. Absent values are left out, so that the playbook's own defaults count.
 pub fn variables(spec: &NodeSpec, node: &str) -> Value {
     let (access, security) = (&spec.access, &spec.access.security);
     let mut all = Map::new();

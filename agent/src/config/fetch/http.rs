@@ -10,7 +10,7 @@ use homestak_protocol::secret::Secret;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method};
 
-/// How long a server may take to answer: the seed's.
+/// How long a server may take to answer: as long as in the earlier system.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The largest answer. A spec with a thousand packages and keys has 100 KiB.
 const MAX_BODY: usize = 4 * 1024 * 1024;

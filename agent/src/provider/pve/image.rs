@@ -38,7 +38,7 @@ impl Images {
     }
 }
 
-/// Files that an image of this name may be, the best first. The seed's names end in `-custom`; one that ends in `-custom`
+/// Files that an image of this name may be, the best first. Those of the earlier system end in `-custom`; one that ends in `-custom`
 /// or `-pve` is a whole name (F-114).
 fn files(name: &str, endings: &[&str]) -> Vec<String> {
     let whole = name.ends_with("-custom") || name.ends_with("-pve");

@@ -8,7 +8,7 @@ use super::Host;
 use super::api::Form;
 use super::owner::{Ownership, mac};
 
-/// A virtual machine's first disk. The seed's machines have it there, and adopted ones too.
+/// A virtual machine's first disk. Those of the earlier system have it there, and adopted ones too.
 pub(super) const DISK: &str = "virtio0";
 /// A container's.
 pub(super) const ROOTFS: &str = "rootfs";

@@ -34,7 +34,7 @@ pub(crate) struct Posture {
 /// How the endpoint knows a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(crate) struct Auth {
-    /// The seed's three ways. All are read; a machine shows its provisioning token whichever is named.
+    /// The earlier system's three ways. All are read; a machine shows its provisioning token whichever is named.
     pub method: AuthMethod,
     /// Whether a provisioning token fetches a spec once only.
     pub one_time: bool,
