@@ -48,7 +48,7 @@ build: needs ## Builds both programs
 	$(CARGO) build --locked -p homestak-coord -p homestak-agent
 
 .PHONY: test
-test: needs fakepve ## Runs every test
+test: test-needs fakepve ## Runs every test
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 .PHONY: lint
@@ -81,7 +81,7 @@ fuzz: $(FUZZ_TARGETS:%=fuzz-target-%) ## Runs each fuzz target RUNS times (a mil
 # libFuzzer's instrumentation is a compiler flag of the nightly channel; RUSTC_BOOTSTRAP lets the stable compiler take it.
 fuzz-target-%: SEEDS = fuzz/seeds/$*
 fuzz-target-manifest: SEEDS = fuzz/seeds/manifest manifests/catalog
-fuzz-target-%: needs
+fuzz-target-%: fuzz-needs
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version '^0.13'
 	mkdir -p fuzz/corpus/$*
 	echo "fuzz: $*"
@@ -96,16 +96,37 @@ FAKEPVE := fakepve==0.5.0
 
 .PHONY: fakepve
 fakepve: $(TARGET)/fakepve/bin/fakepve ## Installs the fake Proxmox VE host that tests run against
-$(TARGET)/fakepve/bin/fakepve:
+$(TARGET)/fakepve/bin/fakepve: | test-needs
 	python3 -m venv "$(TARGET)/fakepve"
 	"$(TARGET)/fakepve/bin/pip" install --quiet --disable-pip-version-check "$(FAKEPVE)"
 
-# A linker and a C compiler for ring and SQLite, a C++ compiler for libFuzzer.
+# What `missing` lists, from Debian's archive.
+define install_missing
+	if [ "$${#missing[@]}" -gt 0 ]; then
+		if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+			echo "install these first: $${missing[*]}" >&2; exit 1
+		fi
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+	fi
+endef
+
+# A linker and a C compiler for ring and SQLite.
 .PHONY: needs
 needs:
 	@missing=()
 	command -v cc >/dev/null || missing+=(gcc libc6-dev)
+	$(install_missing)
+
+# A C++ compiler for libFuzzer.
+.PHONY: fuzz-needs
+fuzz-needs: needs
+	@missing=()
 	command -v c++ >/dev/null || missing+=(g++)
+	$(install_missing)
+
+.PHONY: test-needs
+test-needs: needs
+	@missing=()
 	# What boots the real machines of the tests: a Debian, containers with systemd, a network and a package archive.
 	command -v debootstrap >/dev/null || missing+=(debootstrap)
 	command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
@@ -119,10 +140,7 @@ needs:
 	python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 	# It encrypts what is read here, and reads what is encrypted here.
 	command -v age >/dev/null || missing+=(age)
-	if [ "$${#missing[@]}" -gt 0 ]; then
-		command -v apt-get >/dev/null || { echo "install a C and a C++ compiler first" >&2; exit 1; }
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
-	fi
+	$(install_missing)
 
 .PHONY: fmt
 fmt: ## Formats the sources
