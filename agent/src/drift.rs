@@ -7,9 +7,10 @@
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use homestak_node::runtime::{Handle, TreeSnapshot, Update};
+use homestak_node::trust::clock::Clock;
 use homestak_node::world::Task;
 use homestak_protocol::event::{Drift, Status};
 use homestak_protocol::fault::Fault;
@@ -29,6 +30,8 @@ pub struct Watch {
     pub handle: Handle,
     /// How it is looked at.
     pub world: Arc<AgentWorld>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Watch {
@@ -81,7 +84,7 @@ impl Watch {
             return Ok(None);
         }
         let mended = found.is_empty() && told.is_some_and(|told| !told.is_empty());
-        let drift = drift(&self.place, &found, now_ms(), mended);
+        let drift = drift(&self.place, &found, self.clock.now_ms(), mended);
         self.handle.drifted(tree.tree, tree.generation, drift).await?;
         Ok(Some(found))
     }
@@ -130,11 +133,6 @@ fn drift(place: &NodePath, found: &[String], checked_ms: u64, mended: bool) -> D
         checked_ms,
         mended,
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
 
     let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
     let hub = match &provider {
-        Some(_) => Some(hub(&settings, state.path(), clock, tests.links).await?),
+        Some(_) => Some(hub(&settings, state.path(), clock.clone(), tests.links).await?),
         None => None,
     };
     let (door, hub_events, boot) = match hub {
@@ -128,7 +128,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running())), &life)?;
     }
     if !place.is_host() {
-        let watch = Watch { place: place.clone(), handle: handle.clone(), world };
+        let watch = Watch { place: place.clone(), handle: handle.clone(), world, clock };
         life.tracker.spawn(watch.run(life.ending.clone()));
     }
     standing.settle(Place { path: place, handle, provider });

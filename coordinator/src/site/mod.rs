@@ -239,7 +239,7 @@ impl Site {
     pub(crate) fn refusal(&self, fault: &Fault) -> Refusal {
         let mut refusal = refuse(fault);
         if let Err(why) = self.content.opened.secrets()
-            && self.secrets().is_err_and(|locked| locked == *fault)
+            && self.secrets().is_err_and(|locked| locked.message == fault.message)
         {
             refusal.error.code = why.code.into();
         }
