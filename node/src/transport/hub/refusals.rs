@@ -57,9 +57,12 @@ struct Line {
     more: u32,
 }
 
+/// An address, and whether a peer with a name has spoken: what strangers make up leaves room for what is said of others.
+type Speaker = (IpAddr, bool);
+
 #[derive(Debug, Default)]
 struct Book {
-    sources: HashMap<IpAddr, Source>,
+    sources: HashMap<Speaker, Source>,
     strangers: u32,
 }
 
@@ -113,12 +116,13 @@ impl Book {
 
     /// The line, if it is to be said now.
     fn note(&mut self, now: Instant, address: SocketAddr, reason: Reason) -> Option<Line> {
-        if !self.sources.contains_key(&address.ip()) && self.sources.len() >= SOURCES {
+        let speaker: Speaker = (address.ip(), reason.path.is_some());
+        if !self.sources.contains_key(&speaker) && self.sources.len() >= SOURCES {
             self.strangers = self.strangers.saturating_add(1);
             return None;
         }
         let fresh = || Source { since: now, first: address, again: HashMap::new(), others: 0 };
-        let source = self.sources.entry(address.ip()).or_insert_with(fresh);
+        let source = self.sources.entry(speaker).or_insert_with(fresh);
         if let Some(again) = source.again.get_mut(&reason) {
             *again = again.saturating_add(1);
         } else if source.again.len() >= REASONS {
