@@ -72,7 +72,8 @@ fn a_hundred_machines_come_to_be_once_each_however_often_their_maker_dies() {
         tasks.iter().filter(|task| task["type"] == kind && task["exitstatus"] == "OK").count()
     };
     assert_eq!((done("qmcreate"), done("qmstart")), (MACHINES, MACHINES), "nothing was done twice");
-    // What a dead maker had begun goes on at the host while the next one begins its own.
+    // Three for each life of the maker: what a dead one had begun goes on at the host while the next begins its own, and
+    // within one creation (0.6 s) up to three lives have begun some.
     let at_once = state["at_once"]["qmcreate"].as_u64().unwrap();
-    assert!((3..=6).contains(&at_once), "several at once, and not more than one storage is to bear: {at_once}");
+    assert!((3..=9).contains(&at_once), "several at once, and not more than one storage is to bear: {at_once}");
 }
