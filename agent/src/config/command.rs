@@ -140,8 +140,8 @@ impl Command {
         let mut tail = std::sync::Mutex::new(Tail::default());
         let ended = async {
             let (kept, (), status) = tokio::join!(
-                read(out, &tail, listener, MAX_OUTPUT),
-                async { drop(read(err, &tail, listener, 0).await) },
+                read(out, Stream::Out, &tail, listener, MAX_OUTPUT),
+                async { drop(read(err, Stream::Err, &tail, listener, 0).await) },
                 child.wait()
             );
             status.map(|status| (status.code(), kept))
@@ -182,13 +182,14 @@ async fn end(group: Option<Pid>, child: &mut tokio::process::Child) {
 
 /// Reads one of a program's outputs to its end: keeps the first `keep` bytes, and its last lines.
 async fn read(
-    stream: Option<impl AsyncRead + Unpin>,
+    input: Option<impl AsyncRead + Unpin>,
+    stream: Stream,
     tail: &std::sync::Mutex<Tail>,
     listener: Option<&Listener>,
     keep: usize,
 ) -> Vec<u8> {
     let (mut kept, mut line, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
-    let Some(mut stream) = stream else { return kept };
+    let Some(mut input) = input else { return kept };
     let tell = |line: &mut Vec<u8>| {
         let text = String::from_utf8_lossy(line);
         // Progress bars overwrite their line.
@@ -197,11 +198,11 @@ async fn read(
             if let Some(listener) = listener {
                 listener(text);
             }
-            tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text);
+            tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(stream, text);
         }
         line.clear();
     };
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+    while let Ok(count @ 1..) = input.read(&mut buffer).await {
         let bytes = buffer.get(..count).unwrap_or_default();
         kept.extend(bytes.iter().take(keep.saturating_sub(kept.len())));
         for &byte in bytes {
@@ -216,20 +217,40 @@ async fn read(
     kept
 }
 
-/// The last lines of what was printed.
+/// Which of its two outputs a program wrote to.
+#[derive(Clone, Copy)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// The last lines of what was printed, in the order in which they came. The stream that says more loses its oldest
+/// lines first: a few words of an error outlast any amount of progress.
 #[derive(Default)]
-struct Tail(VecDeque<String>);
+struct Tail {
+    out: VecDeque<(u64, String)>,
+    err: VecDeque<(u64, String)>,
+    said: u64,
+}
 
 impl Tail {
-    fn push(&mut self, line: &str) {
-        if self.0.len() == TAIL_LINES {
-            self.0.pop_front();
+    fn push(&mut self, stream: Stream, line: &str) {
+        self.said += 1;
+        let lines = match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        };
+        lines.push_back((self.said, line.to_owned()));
+        if self.out.len() + self.err.len() > TAIL_LINES {
+            let longer = if self.out.len() > self.err.len() { &mut self.out } else { &mut self.err };
+            longer.pop_front();
         }
-        self.0.push_back(line.to_owned());
     }
 
     fn text(&self) -> String {
-        self.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        let mut lines: Vec<_> = self.out.iter().chain(&self.err).collect();
+        lines.sort_unstable_by_key(|(order, _)| *order);
+        lines.into_iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -250,6 +271,19 @@ mod tests {
         let said = out.well().unwrap_err().to_string();
         assert!(said.starts_with("sh for i in") || said.contains("ended with 7"), "{said}");
         assert!(said.contains("E: it is broken") && said.contains("line 100") && !said.contains("line 50"), "{said}");
+    }
+
+    #[test]
+    fn an_error_outlasts_the_progress_that_follows_it() {
+        let mut tail = Tail::default();
+        tail.push(Stream::Err, "E: it is broken");
+        for line in 0..1000 {
+            tail.push(Stream::Out, &format!("line {line}"));
+        }
+        let text = tail.text();
+        assert_eq!(text.lines().count(), TAIL_LINES);
+        assert!(text.starts_with("E: it is broken\nline "), "{text}");
+        assert!(text.ends_with("line 999"), "{text}");
     }
 
     #[tokio::test]
