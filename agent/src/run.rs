@@ -46,7 +46,7 @@ use crate::provider::pve::{self, Pve};
 use crate::settings::{ProviderKind, Settings};
 use crate::socket;
 use crate::standing::{Place, Standing};
-use crate::state::{LOCK, StateFolder};
+use crate::state::{IDENTITY, LOCK, StateFolder};
 use crate::world::AgentWorld;
 use homestak_node::transport::links::{LINKS, Links};
 
@@ -170,7 +170,7 @@ pub fn uplink(settings: &Settings, state: &Path, clock: Clock) -> Result<Uplink,
         })?,
         token: settings.token.clone(),
     };
-    let identity = Identity::load_or_create(&state.join("identity"), &told)
+    let identity = Identity::load_or_create(&state.join(IDENTITY), &told)
         .map_err(|error| Failure::machine("reading the identity", error))?;
     let new = identity.enrolled().is_none();
     if new && settings.servers.as_slice().is_empty() {

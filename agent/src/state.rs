@@ -16,6 +16,8 @@ use homestak_node::process::ProcessMark;
 
 /// Held by the process that has the folder; holds its mark.
 pub const LOCK: &str = "lock";
+/// The folder of what this agent keeps about itself (by the crate `node`).
+pub const IDENTITY: &str = "identity";
 
 /// A state folder that this process has for itself.
 #[derive(Debug)]

@@ -14,14 +14,15 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::HOST;
 use hyper::{HeaderMap, Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, OtherError};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::lifecycle::Lifecycle;
+use crate::trust::ca::HUB_NAME;
 
 /// Requests at once to one server. PVE's proxy has three workers; more than some at each only wait there.
 const MAX_REQUESTS: usize = 24;
@@ -88,8 +89,18 @@ pub enum RequestError {
 impl HttpsClient {
     /// A client of this server, whose connections end with this life. Connects when it is first asked.
     pub fn new(server: Server, life: &Lifecycle) -> Result<Self, String> {
+        let name = server.host.clone();
+        Self::asking_for(name, server, life)
+    }
+
+    /// The same of a hub's endpoint, which is asked for the hub's own certificate, whatever else it may show to others.
+    pub fn of_hub(server: Server, life: &Lifecycle) -> Result<Self, String> {
+        Self::asking_for(HUB_NAME.to_owned(), server, life)
+    }
+
+    fn asking_for(name: String, server: Server, life: &Lifecycle) -> Result<Self, String> {
         let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
-        let name = ServerName::try_from(server.host.clone()).map_err(|error| format!("{}: {error}", server.host))?;
+        let name = ServerName::try_from(name).map_err(|error| format!("{}: {error}", server.host))?;
         let inner = Inner {
             authority: format!("{host}:{}", server.port),
             name,
@@ -181,7 +192,7 @@ impl Inner {
         let stream = TcpStream::connect((self.server.host.as_str(), self.server.port)).await?;
         stream.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::clone(&self.server.tls));
-        let stream = connector.connect(self.name.clone(), stream).await?;
+        let stream = connector.connect(self.name.clone(), stream).await.map_err(plain)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let ending = self.life.ending.clone();
         self.life.tracker.spawn(async move {
@@ -189,6 +200,16 @@ impl Inner {
             let _ = ending.run_until_cancelled(connection).await;
         });
         Ok(sender)
+    }
+}
+
+/// Why a certificate is refused in the words of whoever refused it, without what rustls puts around them.
+fn plain(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
+            io::Error::new(error.kind(), why.to_string())
+        }
+        _ => error,
     }
 }
 

@@ -122,8 +122,10 @@ async fn get(settings: &Settings, insecure: bool, printer: &Printer) -> Result<(
         return Err(missing("no server is known", "give one as --server or HOMESTAK_SERVER: https://HOST:PORT"));
     }
     let token = settings.token.clone();
-    let token =
-        token.ok_or_else(|| missing("there is no token", "give it as HOMESTAK_TOKEN, or `token` in the file"))?;
+    let enrolled = settings.ca.and_then(|pin| fetch::enrolled(&settings.state_dir, pin, token.as_ref()));
+    if token.is_none() && (insecure || enrolled.is_none()) {
+        return Err(missing("there is no token", "give it as HOMESTAK_TOKEN, or `token` in the file"));
+    }
     let trust = match (insecure, settings.ca) {
         (false, Some(pin)) => Trust::Pin(pin),
         (false, None) => {
@@ -135,12 +137,18 @@ async fn get(settings: &Settings, insecure: bool, printer: &Printer) -> Result<(
             Trust::Anybody
         }
     };
+    // A machine may have been given another host name than its node's by its spec.
+    let place = enrolled.as_ref().and_then(|identity| identity.enrolled()).map(|enrolled| enrolled.path.clone());
+    let identity = match (&settings.name, place) {
+        (None, Some(place)) if !place.is_host() => place.name().to_owned(),
+        _ => node_name(settings),
+    };
     let scale: f64 = std::env::var(SCALE).ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let state = &settings.state_dir;
     private_folder(state).map_err(|error| Failure::machine("making the state folder", error))?;
     let seconds = BY_HAND.iter().copied().map(Duration::from_secs);
     let waits = seconds.map(|wait| wait.mul_f64(scale.clamp(0.0, 10.0))).collect();
-    let ask = Ask { servers, token, trust, identity: node_name(settings), waits };
+    let ask = Ask { servers, token, trust, identity, waits };
     let got = fetch::fetch(&ask, state, &task(printer)).await.map_err(|no| {
         let exit = match (no.unreachable, no.transient) {
             (true, _) => Exit::Unreachable,

@@ -21,14 +21,15 @@ const NO_ENDPOINT: &str = "E100";
 pub struct Parent {
     servers: Vec<String>,
     pin: CaPin,
-    token: Secret,
+    /// None where this agent is enrolled and was told none any more.
+    token: Option<Secret>,
 }
 
 impl Parent {
     /// What an agent was told of its parent; none where that is not enough to ask it.
     pub fn told(settings: &Settings) -> Option<Self> {
         let servers = settings.servers.as_slice().to_vec();
-        let (pin, token) = (settings.ca?, settings.token.clone()?);
+        let (pin, token) = (settings.ca?, settings.token.clone());
         (!servers.is_empty()).then_some(Self { servers, pin, token })
     }
 

@@ -18,7 +18,7 @@ const WELL: &[u8] = b"HTTP/1.1 200 ";
 /// Asks the endpoint of the hub with this CA. How long that may take is for the caller to say.
 pub async fn probe(address: SocketAddr, pin: CaPin) -> Result<(), String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
-    let config = tls::https_client(pin, &Clock::system()).map_err(|error| told(&error))?;
+    let config = tls::https_client(pin, &Clock::system(), None).map_err(|error| told(&error))?;
     let name = ServerName::try_from(HUB_NAME).map_err(|error| told(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| told(&error))?;
     let mut stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| told(&error))?;

@@ -53,7 +53,7 @@ impl Server {
     }
 
     async fn connect(&self, pin: CaPin, name: &str) -> io::Result<TlsStream<TcpStream>> {
-        let config = tls::https_client(pin, &Clock::system()).unwrap();
+        let config = tls::https_client(pin, &Clock::system(), None).unwrap();
         let stream = TcpStream::connect(self.address).await?;
         TlsConnector::from(config).connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
     }

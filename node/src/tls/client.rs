@@ -13,6 +13,9 @@ use super::Refusal;
 use crate::trust::clock::{Clock, unix_time};
 use crate::trust::pin::CaPin;
 
+/// How it begins that a parent is refused because its CA has another pin.
+pub const OTHER_CA: &str = "the parent's CA";
+
 /// Whether the parent's certificate must be in its time.
 #[derive(Debug)]
 pub(super) enum Validity {
@@ -64,7 +67,7 @@ impl ServerCertVerifier for ParentVerifier {
         };
         let shown = CaPin::of(ca);
         if shown != self.pin {
-            return Err(Refusal(format!("the parent's CA is {shown}, expected {}", self.pin)).into_error());
+            return Err(Refusal(format!("{OTHER_CA} is {shown}, expected {}", self.pin)).into_error());
         }
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone())?;

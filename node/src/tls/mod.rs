@@ -18,6 +18,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 
+pub use self::client::OTHER_CA;
 use self::client::{ParentVerifier, Validity};
 pub use self::foreign::{Fingerprint, ServerTrust, https_client_of};
 use self::own::Chosen;
@@ -77,9 +78,8 @@ pub(crate) fn link(
     with: &Enrolled,
     clock: &Clock,
 ) -> Result<ClientConfig, TrustError> {
-    let key = CertifiedKey::new(vec![with.certificate.clone()], identity.key().signer()?);
-    let mut config =
-        pinned(pin, Validity::By(clock.clone()))?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    let shown = certified(identity, with)?;
+    let mut config = pinned(pin, Validity::By(clock.clone()))?.with_client_cert_resolver(shown);
     config.alpn_protocols = vec![ALPN_LINK.to_vec()];
     Ok(unresumed_client(config))
 }
@@ -92,17 +92,28 @@ pub(crate) fn enrol(pin: CaPin) -> Result<ClientConfig, TrustError> {
     Ok(unresumed_client(config))
 }
 
-/// For an HTTPS client that knows the endpoint's CA by its pin.
-pub fn https_client(pin: CaPin, clock: &Clock) -> Result<Arc<ClientConfig>, TrustError> {
+/// For an HTTPS client that knows the endpoint's CA by its pin. A machine shows its certificate, where it has one of that CA
+/// that is in its time.
+pub fn https_client(pin: CaPin, clock: &Clock, machine: Option<&Identity>) -> Result<Arc<ClientConfig>, TrustError> {
     let verifier = Arc::new(ParentVerifier::new(pin, Validity::By(clock.clone()), provider()));
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(clock.clone()))
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let shown = machine.and_then(|machine| Some((machine, machine.enrolled()?)));
+    let mut config = match shown.filter(|(_, enrolled)| enrolled.is_in_time(clock)) {
+        Some((machine, enrolled)) => builder.with_client_cert_resolver(certified(machine, enrolled)?),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![ALPN_HTTP.to_vec()];
     Ok(Arc::new(unresumed_client(config)))
+}
+
+/// What a child shows.
+fn certified(identity: &Identity, with: &Enrolled) -> Result<Arc<SingleCertAndKey>, TrustError> {
+    let key = CertifiedKey::new(vec![with.certificate.clone()], identity.key().signer()?);
+    Ok(Arc::new(SingleCertAndKey::from(key)))
 }
 
 fn pinned(

@@ -26,7 +26,9 @@ use super::subject::Subject;
 use super::{TrustError, files};
 use crate::transport::limits::MAX_ADDRESSES;
 
-/// Where all but the key is kept.
+/// Where the key is kept.
+const KEY: &str = "key.der";
+/// Where all else is kept.
 const FILE: &str = "identity.json";
 
 /// The longest `host:port` that is kept: a DNS name has at most 253 characters.
@@ -117,7 +119,7 @@ impl Identity {
     /// Reads the identity in this folder; makes and persists its key if there is none.
     pub fn load_or_create(folder: &Path, told: &Introduction) -> Result<Self, TrustError> {
         files::private_folder(folder)?;
-        let key = PrivateKey::load_or_generate(&folder.join("key.der"))?;
+        let key = PrivateKey::load_or_generate(&folder.join(KEY))?;
         let file = folder.join(FILE);
         let standing = match files::read_private(&file)? {
             None => Standing::New,
@@ -135,6 +137,14 @@ impl Identity {
             }
         };
         Ok(Self { folder: folder.to_owned(), key, standing })
+    }
+
+    /// Reads the identity in this folder, if there is one. Nothing is made.
+    pub fn load(folder: &Path, told: &Introduction) -> Result<Option<Self>, TrustError> {
+        if !folder.join(KEY).exists() {
+            return Ok(None);
+        }
+        Self::load_or_create(folder, told).map(Some)
     }
 
     /// Its key.

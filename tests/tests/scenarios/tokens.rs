@@ -6,9 +6,11 @@ use std::path::Path;
 use homestak_protocol::path::NodePath;
 use homestak_protocol::token::{Claims, SigningKey, mint};
 use homestak_tests::curl::{Answer, curl, told};
+use homestak_tests::machine::Machine;
 use homestak_tests::needs;
 use homestak_tests::stage::Stage;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 const OLD: &str = "c2d298ff0286a62cca51d964ab7008e0de2cf00d4d457c9226d4ac5ea513c8e7";
 const NEW: &str = "5f3d298ff0286a62cca51d964ab7008e0de2cf00d4d457c9226d4ac5ea513c8e";
@@ -50,6 +52,25 @@ impl Asked {
         let answer = self.get("edge", token);
         let said = if status == 200 { (answer.status, String::new()) } else { answer.error() };
         assert_eq!(said, (status, code.to_owned()));
+    }
+
+    /// From here on, tokens of the posture `dev` count once.
+    fn counts_once(&self) {
+        self.edits("postures/dev.yaml", "auth:\n", "auth:\n  one_time: true\n");
+    }
+
+    /// From here on, the spec `base` names this package as well.
+    fn installs(&self, package: &str) {
+        self.edits("specs/base.yaml", "packages: [", &format!("packages: [{package}, "));
+    }
+
+    fn edits(&self, file: &str, part: &str, instead: &str) {
+        let file = self.stage.folder().join("site").join(file);
+        let text = fs::read_to_string(&file).unwrap();
+        let edited = text.replacen(part, instead, 1);
+        assert_ne!(edited, text);
+        fs::write(&file, edited).unwrap();
+        self.reload();
     }
 
     fn reload(&self) {
@@ -112,13 +133,8 @@ fn a_token_ends_with_its_time_its_key_and_its_node() {
 #[test]
 fn a_token_that_counts_once_is_used_up_when_its_node_is_configured() {
     let Some(asked) = asked("a_token_that_counts_once_is_used_up_when_its_node_is_configured") else { return };
-    let posture = asked.stage.folder().join("site/postures/dev.yaml");
-    let text = fs::read_to_string(&posture).unwrap();
-    let once = text.replacen("auth:\n", "auth:\n  one_time: true\n", 1);
-    assert_ne!(once, text);
-    fs::write(&posture, once).unwrap();
+    asked.counts_once();
     // One that is of no machine yet may be shown as often as it likes.
-    asked.reload();
     let path = NodePath::parse("local/one/edge").unwrap();
     let early = token(OLD, |claims| claims.path = Some(path.clone()));
     asked.says(&early, 200, "");
@@ -133,4 +149,50 @@ fn a_token_that_counts_once_is_used_up_when_its_node_is_configured() {
     asked.stage.json(0, &["server", "start"]);
     asked.says(&injected, 403, "E302");
     asked.stage.strike();
+}
+
+/// A machine that pulls, below one that relays what it asks.
+const TWO: &str = r#"{"schema_version": 2, "name": "two", "pattern": "tiered", "nodes": [
+    {"name": "outer", "type": "pve", "spec": "pve", "preset": "vm-medium", "image": "debian-13-pve", "vmid": 99311},
+    {"name": "edge", "type": "vm", "spec": "base", "preset": "vm-xsmall", "image": "debian-12", "vmid": 99312, "parent": "outer",
+     "execution": {"mode": "pull"}}]}"#;
+
+#[test]
+fn a_machine_whose_token_is_used_up_pulls_by_its_certificate() {
+    let Some(asked) = asked("a_machine_whose_token_is_used_up_pulls_by_its_certificate") else { return };
+    asked.counts_once();
+    let pulled = |machine: &Machine| {
+        fs::read_to_string(machine.folder.join("log")).unwrap().matches("the parent gave the spec").count()
+    };
+    for (manifest, place) in [(ONE, "local/one/edge"), (TWO, "local/two/outer/edge")] {
+        asked.stage.json(0, &["apply", "--manifest-json", manifest]);
+        let machine = asked.stage.machine(place);
+        let (_, token) = told(&machine);
+        homestak_tests::wait::until("it is used up", || (asked.get("edge", &token).status == 403).then_some(()));
+        assert_eq!(pulled(&machine), 1, "{place}");
+        // Another spec is pulled all the same, at the next apply and by hand.
+        asked.installs(&format!("for-{}", machine.vmid));
+        asked.stage.json(0, &["apply", "--manifest-json", manifest]);
+        assert_eq!(
+            (pulled(&machine), asked.stage.machine(place).incarnation),
+            (2, machine.incarnation.clone()),
+            "{place}"
+        );
+        let spec = || fs::read_to_string(machine.state().join("spec.yaml")).unwrap();
+        assert!(spec().contains(&format!("for-{}", machine.vmid)), "{}", spec());
+        asked.installs(&format!("by-hand-{}", machine.vmid));
+        let (state, settings) = (machine.state(), machine.state().join("agent.yaml"));
+        let [state, settings] = [&state, &settings].map(|path| path.display().to_string());
+        let fetch = ["config", "fetch", "--config", &settings, "--state-dir", &state, "--json"];
+        homestak_tests::wait::until("the other spec is served", || {
+            let fetched = asked.stage.agent(&fetch).exits(0).json();
+            assert_eq!((&fetched["attempts"], &fetched["success"]), (&json!(1), &json!(true)));
+            spec().contains(&format!("by-hand-{}", machine.vmid)).then_some(())
+        });
+        // A certificate that was taken away is good for nothing.
+        asked.stage.coord(&["agents", "revoke", place]).exits(0);
+        let refused = asked.stage.agent(&fetch).exits(3).json();
+        assert_eq!(refused["error"]["code"], "E301", "{refused}");
+    }
+    // The stage ends here: machines whose agents were revoked are waited for before they are destroyed.
 }

@@ -10,11 +10,14 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use homestak_node::https_client::Answer;
-use homestak_node::tls::{self, ServerTrust};
+use homestak_node::tls::{self, ClientConfig, OTHER_CA, ServerTrust};
+use homestak_node::trust::TrustError;
 use homestak_node::trust::clock::Clock;
+use homestak_node::trust::identity::{Identity, Introduction};
 use homestak_node::trust::pin::CaPin;
 use homestak_node::world::Task;
 use homestak_protocol::fault::{Code, Fault};
@@ -26,6 +29,7 @@ use tokio::time::sleep;
 use super::marker::{Failed, KeepError, forget_failure, keep_spec, now};
 use super::spec::NodeSpec;
 use crate::files::FILE_MODE;
+use crate::state::IDENTITY;
 
 /// How long to wait before each attempt, in seconds.
 pub const BY_HAND: &[u64] = &[0, 10, 20, 40, 80];
@@ -50,8 +54,8 @@ pub enum Trust {
 pub struct Ask {
     /// The servers, `host:port` each. Each is asked at every attempt until one answers.
     pub servers: Vec<String>,
-    /// The provisioning token.
-    pub token: Secret,
+    /// The provisioning token; none where the machine's certificate has to do.
+    pub token: Option<Secret>,
     /// By what they are known.
     pub trust: Trust,
     /// This node's name.
@@ -100,6 +104,9 @@ impl NoSpec {
             "E300" | "E301" => "give the token that was made for this node with the site's present signing key",
             "E302" => "the token is spent or revoked: make another one",
             "E400" => "correct the spec in the site",
+            _ if self.message.contains(OTHER_CA) => {
+                "HOMESTAK_CA is not the pin of the server that answers: give the one that it prints, or look at the address"
+            }
             _ if self.unreachable => {
                 "look at the address and the CA pin, and whether the server runs: its log says more"
             }
@@ -108,15 +115,41 @@ impl NoSpec {
     }
 }
 
+/// This machine as the parent with this pin knows it; none where it is not enrolled there.
+pub fn enrolled(state: &Path, ca: CaPin, token: Option<&Secret>) -> Option<Identity> {
+    let told = Introduction { ca, token: token.cloned() };
+    let identity = Identity::load(&state.join(IDENTITY), &told).unwrap_or_else(|error| {
+        tracing::warn!(%error, "this machine's own certificate cannot be used");
+        None
+    });
+    identity.filter(|identity| identity.enrolled().is_some())
+}
+
+/// How a server is known, and what is shown to it besides the token: this machine's certificate, where it has one of that
+/// CA. By it the spec is still to be had when the token is used up.
+struct Known {
+    config: Arc<ClientConfig>,
+    by_pin: bool,
+}
+
+impl Known {
+    fn of(ask: &Ask, state: &Path) -> Result<Self, TrustError> {
+        let Trust::Pin(ca) = ask.trust else {
+            return Ok(Self { config: tls::https_client_of(&ServerTrust::Insecure)?, by_pin: false });
+        };
+        let (clock, machine) = (Clock::system(), enrolled(state, ca, ask.token.as_ref()));
+        if let Some(machine) = &machine {
+            machine.correct(&clock);
+        }
+        Ok(Self { config: tls::https_client(ca, &clock, machine.as_ref())?, by_pin: true })
+    }
+}
+
 /// Fetches the spec and keeps it.
 pub async fn fetch(ask: &Ask, state: &Path, task: &Task) -> Result<Fetched, NoSpec> {
     let own = |message: String| NoSpec { code: "E903".to_owned(), message, transient: false, unreachable: false };
-    let config = match ask.trust {
-        Trust::Pin(pin) => tls::https_client(pin, &Clock::system()),
-        Trust::Anybody => tls::https_client_of(&ServerTrust::Insecure),
-    };
-    let config = config.map_err(|error| own(error.to_string()))?;
-    let spec = token::inspect(ask.token.expose()).ok().map(|claims| claims.spec);
+    let known = Known::of(ask, state).map_err(|error| own(error.to_string()))?;
+    let spec = ask.token.as_ref().and_then(|token| token::inspect(token.expose()).ok()).map(|claims| claims.spec);
     let (first, mut attempts, mut last) = (now(), 0, None);
     for wait in &ask.waits {
         tokio::select! {
@@ -131,7 +164,7 @@ pub async fn fetch(ask: &Ask, state: &Path, task: &Task) -> Result<Fetched, NoSp
             let path = format!("/spec/{}", ask.identity);
             let got = tokio::select! {
                 () = task.cancel.cancelled() => return Err(own("cancelled".to_owned())),
-                got = http::get(server, &path, &ask.token, config.clone()) => got,
+                got = http::get(server, &path, ask.token.as_ref(), &known) => got,
             };
             match understood(server, got) {
                 Ok(document) => {
@@ -191,7 +224,7 @@ pub async fn fetch(ask: &Ask, state: &Path, task: &Task) -> Result<Fetched, NoSp
 fn understood(server: &str, got: Result<Answer, String>) -> Result<String, NoSpec> {
     let no = |code: &str, message: String, transient: bool, unreachable: bool| NoSpec {
         code: code.to_owned(),
-        message: format!("{server}: {message}"),
+        message: if message.starts_with(server) { message } else { format!("{server}: {message}") },
         transient,
         unreachable,
     };
