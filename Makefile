@@ -48,7 +48,7 @@ build: needs ## Builds both programs
 	$(CARGO) build --locked -p homestak-coord -p homestak-agent
 
 .PHONY: test
-test: test-needs fakepve ## Runs every test
+test: test-needs fakepve ansible ## Runs every test
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 .PHONY: lint
@@ -102,6 +102,15 @@ fakepve: $(TARGET)/fakepve/bin/fakepve ## Installs the fake Proxmox VE host that
 $(TARGET)/fakepve/bin/fakepve: | test-needs
 	python3 -m venv "$(TARGET)/fakepve"
 	"$(TARGET)/fakepve/bin/pip" install --quiet --disable-pip-version-check "$(FAKEPVE)"
+
+# What the other backend of `config apply` is tested and measured with, for the Python of the Debian that it runs in.
+ANSIBLE := ansible-core==2.18.19
+
+.PHONY: ansible
+ansible: $(TARGET)/ansible/bin/ansible-playbook ## Fetches the ansible-core that tests run in their Debian
+$(TARGET)/ansible/bin/ansible-playbook: | $(TARGET)/fakepve/bin/fakepve
+	"$(TARGET)/fakepve/bin/pip" install --quiet --disable-pip-version-check --root-user-action ignore \
+		--target "$(TARGET)/ansible" --python-version 3.11 --only-binary=:all: "$(ANSIBLE)"
 
 # What `missing` lists, from Debian's archive.
 define install_missing

@@ -27,14 +27,15 @@ use homestak_node::transport::pair::bind_pair;
 use homestak_node::transport::uplink::{Uplink, UplinkOptions};
 use homestak_node::trust::ca::Ca;
 use homestak_node::trust::clock::Clock;
-use homestak_node::trust::identity::{Identity, Introduction};
-use homestak_node::world::World;
+use homestak_node::trust::identity::{Identity, Introduction, known_addresses};
+use homestak_node::world::{Task, World};
 use homestak_protocol::event::Phase;
 use homestak_protocol::path::NodePath;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::config::pull::Parent;
+use crate::config::way_back;
 use crate::drift::Watch;
 use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
@@ -76,6 +77,9 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
             end_with(async move { gone(&folder, LOCK).await }, "the state folder is gone", &life);
         }
     }
+    if inside.is_none() {
+        undo_network(state.path(), &life).await;
+    }
     let clock = Clock::system();
     let mut uplink = uplink(&settings, state.path(), clock.clone())?;
     let standing = answer_questions(&uplink, state.path(), &life)?;
@@ -109,6 +113,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         provider: provider.clone(),
         inside,
         parent: Parent::told(&settings),
+        servers: parents(&settings),
         faults: tests.faults,
     });
     let parts = runtime::Options {
@@ -137,6 +142,22 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     notify::stopping();
     life.drained().await;
     Ok(())
+}
+
+/// Whoever changed this machine's network and ended before the parent was reached by it has left the way back to us.
+async fn undo_network(state: &Path, life: &Lifecycle) {
+    let task = Task { cancel: life.ending.clone(), progress: Arc::new(|_| {}) };
+    if let Err(trouble) = way_back::go(state, task).await {
+        tracing::error!(%trouble, "the network cannot be set back to what it was");
+    }
+}
+
+/// Where the parent is reached: as was told, and as the parent itself has said.
+pub fn parents(settings: &Settings) -> Vec<String> {
+    let said = known_addresses(&settings.state_dir.join(IDENTITY));
+    let mut servers = settings.servers.as_slice().to_vec();
+    servers.extend(said.into_iter().filter(|server| !settings.servers.as_slice().contains(server)));
+    servers
 }
 
 /// What tests want to see.

@@ -29,6 +29,8 @@ pub struct AgentWorld {
     pub inside: Option<Inside>,
     /// Whom the spec is fetched from; none where this agent was told of nobody.
     pub parent: Option<Parent>,
+    /// Where the parent is reached, `host:port` each.
+    pub servers: Vec<String>,
     /// What is to go wrong.
     pub faults: FaultPlan,
 }
@@ -54,7 +56,7 @@ impl AgentWorld {
             }
             None => System::Machine,
         };
-        Ok(Target { system, state: self.state.clone(), task })
+        Ok(Target { system, state: self.state.clone(), parent: self.servers.clone(), task })
     }
 
     /// What is to be applied, as far as it is known before the parent is asked for it.

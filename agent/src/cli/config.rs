@@ -18,6 +18,7 @@ use crate::config::spec::NodeSpec;
 use crate::config::{self, ConfigError, Deed, Report, Standing, System, Target, ansible, engine, marker};
 use crate::failure::{Exit, Failure, IN_USE, Place, SETTINGS};
 use crate::files::{FileError, from_yaml, private_folder};
+use crate::run::parents;
 use crate::settings::{Flags, Settings};
 
 /// Lengthens or shortens the waits between attempts to fetch; for tests.
@@ -65,6 +66,9 @@ enum What {
         #[arg(long, value_enum, default_value_t = Backend::Native)]
         backend: Backend,
     },
+    /// Set the network back to what it was before a change of it that nobody has found to be good
+    #[command(hide = true)]
+    NetworkBack,
     /// Show how this machine is not what its spec says
     Check {
         #[command(flatten)]
@@ -81,7 +85,7 @@ struct On {
     /// Spec [default: spec.yaml of the state folder]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Write below this folder, and simulate what takes a program
+    /// Write below this folder, and simulate what takes a program; `apply` makes it where it is missing
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
@@ -102,15 +106,24 @@ pub(super) async fn perform(
     match &config.what {
         What::Fetch { insecure } => get(settings, *insecure, printer).await.map(|()| 0),
         What::Apply { on, dry_run, detailed_exitcode, backend } => {
-            let work = Work::prepare(on, flags, settings, printer)?;
+            let work = Work::prepare(on, !dry_run, flags, settings, printer)?;
             match (dry_run, backend) {
                 (true, Backend::Native) => work.check(printer, *detailed_exitcode, true).await,
                 (_, Backend::Native) => work.apply(printer).await,
                 (dry_run, Backend::Ansible) => work.by_ansible(printer, *dry_run).await,
             }
         }
+        What::NetworkBack => {
+            let gone = config::way_back::go(&settings.state_dir, task(printer)).await;
+            let gone = gone.map_err(|trouble| not_done(&ConfigError::from(trouble).into()))?;
+            printer.data(
+                &json!({ "success": true, "changed": gone }),
+                if gone { "it is back" } else { "there is nothing to undo" },
+            );
+            Ok(0)
+        }
         What::Check { on, detailed_exitcode } => {
-            Work::prepare(on, flags, settings, printer)?.check(printer, *detailed_exitcode, false).await
+            Work::prepare(on, false, flags, settings, printer)?.check(printer, *detailed_exitcode, false).await
         }
     }
 }
@@ -186,7 +199,8 @@ struct Work {
 }
 
 impl Work {
-    fn prepare(on: &On, flags: &Flags, settings: &Settings, printer: &Printer) -> Result<Self, Failure> {
+    /// `makes` says whether a folder that stands for a machine is made where it is missing.
+    fn prepare(on: &On, makes: bool, flags: &Flags, settings: &Settings, printer: &Printer) -> Result<Self, Failure> {
         let told =
             flags.state_dir.is_some() || std::env::var_os("HOMESTAK_STATE_DIR").is_some_and(|dir| !dir.is_empty());
         let (system, state) = match &on.root {
@@ -194,12 +208,11 @@ impl Work {
             Some(root) if told => (System::Folder(root.clone()), settings.state_dir.clone()),
             Some(root) => (System::Folder(root.clone()), root.join(STATE_BELOW)),
         };
-        if let (System::Folder(root), false) = (&system, on.root.as_ref().is_none_or(|root| root.is_dir())) {
-            let message = format!("there is no folder {}", root.display());
-            return Err(Failure::new(Exit::Usage, SETTINGS, message, "--root names a folder that is there"));
-        }
         let file = on.spec.clone().unwrap_or_else(|| state.join(marker::SPEC));
         let spec = read_spec(&file)?;
+        if let System::Folder(root) = &system {
+            there_is(root, makes)?;
+        }
         if system == System::Machine && !rustix::process::geteuid().is_root() {
             let hint = "run it as root, or try it in a folder with --root";
             return Err(Failure::new(
@@ -211,7 +224,12 @@ impl Work {
         }
         private_folder(&state).map_err(|error| Failure::machine("making the state folder", error))?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { spec, name, node: node_name(settings), target: Target { system, state, task: task(printer) } })
+        Ok(Self {
+            spec,
+            name,
+            node: node_name(settings),
+            target: Target { system, state, parent: parents(settings), task: task(printer) },
+        })
     }
 
     async fn check(&self, printer: &Printer, detailed: bool, would_apply: bool) -> Result<u8, Failure> {
@@ -256,6 +274,9 @@ impl Work {
             let hint = "leave --root out, or use the native backend";
             return Err(Failure::new(Exit::Usage, SETTINGS, "ansible works on this machine, not in a folder", hint));
         }
+        if self.spec.network.is_some() {
+            printer.warning("`network` of the spec is left as it is: only the native backend sets it up");
+        }
         let ran = ansible::apply(&self.spec, &self.name, &self.node, &self.target, dry_run).await;
         let changed = ran.map_err(|error| not_done(&error.into()))?;
         let document = json!({
@@ -281,6 +302,22 @@ impl Work {
             "error": null,
         })
     }
+}
+
+/// Sees to it that a folder is there that stands for a machine.
+fn there_is(root: &Path, makes: bool) -> Result<(), Failure> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    let refused = |message: String, hint: &str| Failure::new(Exit::Usage, SETTINGS, message, hint);
+    if !makes {
+        let hint = "--root names a folder that is there; `config apply --root` makes one";
+        return Err(refused(format!("there is no folder {}", root.display()), hint));
+    }
+    // As a machine's root is: everybody may enter.
+    std::fs::create_dir_all(root).map_err(|error| {
+        refused(format!("{} cannot be made: {error}", root.display()), "--root names a folder, or a place for one")
+    })
 }
 
 /// Reads a spec as a person may have written it.

@@ -28,6 +28,8 @@ use self::resources::fail2ban::Fail2ban;
 use self::resources::hostname::Hostname;
 use self::resources::keys::Keys;
 use self::resources::nag::NoNag;
+use self::resources::network::Network;
+pub(crate) use self::resources::network::way_back;
 use self::resources::packages::Packages;
 use self::resources::record::{Recorded, Simulated};
 use self::resources::services::Services;
@@ -148,6 +150,11 @@ pub fn spec_resources(spec: &NodeSpec, node: &str, system: &System) -> Vec<Box<d
     }
     if spec.config.pve.remove_subscription_nag {
         wanted.push(Box::new(NoNag));
+    }
+    // Last: whatever becomes of it, the rest is done.
+    if let Some(net) = &spec.network {
+        let domain = spec.identity.domain.as_ref().map(|domain| domain.as_str().to_owned());
+        wanted.push(Box::new(Network { net: net.clone(), domain }));
     }
     wanted
 }

@@ -4,6 +4,7 @@
 //! Keys that this version does not know are passed over: the document may come from a newer coordinator.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use homestak_protocol::name::NodeName;
@@ -20,6 +21,8 @@ pub struct NodeSpec {
     /// Who it is.
     #[serde(default)]
     pub identity: Identity,
+    /// Its fixed address; none where it is given one by others.
+    pub network: Option<Network>,
     /// Who may use it, and how.
     #[serde(default)]
     pub access: Access,
@@ -40,6 +43,59 @@ pub struct Identity {
     pub hostname: Option<NodeName>,
     /// Its domain.
     pub domain: Option<DomainName>,
+}
+
+/// A fixed address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenNetwork")]
+pub struct Network {
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// How many bits of it are the network's.
+    pub prefix: u8,
+    /// The way to everybody else; in that network.
+    pub gateway: Ipv4Addr,
+    /// Who is asked for names; whoever was asked before, where there are none.
+    pub dns: Vec<IpAddr>,
+}
+
+impl Network {
+    /// The address with the length of its prefix.
+    pub fn address(&self) -> String {
+        format!("{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// How many bits are the network's where nobody says.
+const USUAL_PREFIX: u8 = 24;
+
+/// The same as it is written.
+#[derive(Deserialize)]
+struct WrittenNetwork {
+    ip: String,
+    gateway: Ipv4Addr,
+    #[serde(default)]
+    dns: Vec<IpAddr>,
+}
+
+impl TryFrom<WrittenNetwork> for Network {
+    type Error = String;
+
+    fn try_from(written: WrittenNetwork) -> Result<Self, String> {
+        let WrittenNetwork { ip: text, gateway, dns } = written;
+        let (ip, prefix) =
+            text.split_once('/').map_or((text.as_str(), Ok(USUAL_PREFIX)), |(ip, prefix)| (ip, prefix.parse()));
+        let ip: Ipv4Addr = ip.parse().map_err(|_| format!("{text:?} is no IPv4 address"))?;
+        let mask = prefix
+            .ok()
+            .filter(|prefix| *prefix <= 32)
+            .map(|prefix| (prefix, u32::MAX.checked_shl(32 - u32::from(prefix))));
+        let (prefix, mask) = mask.ok_or_else(|| format!("{text:?}: the prefix has 0 to 32 bits"))?;
+        if (ip.to_bits() ^ gateway.to_bits()) & mask.unwrap_or_default() != 0 {
+            return Err(format!("the gateway {gateway} is not in the network of {ip}/{prefix}"));
+        }
+        Ok(Self { ip, prefix, gateway, dns })
+    }
 }
 
 /// Who may use a node, and how.

@@ -29,6 +29,8 @@ pub struct Target {
     pub system: System,
     /// Its agent's state folder.
     pub state: PathBuf,
+    /// Where its parent is reached, `host:port` each: it must not be cut off from there.
+    pub parent: Vec<String>,
     /// Cancellation and progress.
     pub task: Task,
 }

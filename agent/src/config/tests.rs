@@ -42,7 +42,8 @@ fn target() -> (tempfile::TempDir, Target) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let task = Task { cancel: CancellationToken::new(), progress: Arc::new(|_| ()) };
-    let target = Target { system: System::Folder(root.clone()), state: folder.path().join("state"), task };
+    let target =
+        Target { system: System::Folder(root.clone()), state: folder.path().join("state"), parent: Vec::new(), task };
     fs::create_dir(&root).unwrap();
     fs::create_dir(&target.state).unwrap();
     (folder, target)

@@ -277,6 +277,13 @@ impl Update {
     }
 }
 
+/// Where the parent is reached that a node was last enrolled with, as that parent said; none where it never was.
+pub fn known_addresses(folder: &Path) -> Vec<String> {
+    let stored = files::read_private(&folder.join(FILE)).ok().flatten();
+    let stored = stored.and_then(|json| serde_json::from_slice::<Stored>(&json).ok());
+    stored.map(|stored| stored.addresses).unwrap_or_default()
+}
+
 /// As many addresses as are worth keeping.
 fn kept(addresses: &[String]) -> Vec<String> {
     addresses.iter().take(MAX_ADDRESSES).filter(|address| address.len() <= MAX_ADDRESS).cloned().collect()

@@ -25,7 +25,7 @@ fn everything() -> Value {
 }
 
 /// What Debian's own tools say of a machine, one line each.
-fn looked_at(machine: &Inside) -> Vec<String> {
+pub(crate) fn looked_at(machine: &Inside) -> Vec<String> {
     let tools = [
         "cat /etc/hostname && hostname",
         "getent ahosts $(hostname) | head -1 | tr -s ' '",

@@ -12,6 +12,8 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod addressed;
+mod backends;
 mod becomes;
 mod failures;
 mod fetched;

@@ -27,6 +27,9 @@ pub(crate) struct Yard {
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl one@host.example";
 
+/// What tokens are signed with.
+const SIGNING_KEY: &str = "5f3d298ff0286a62cca51d964ab7008e0de2cf00d4d457c9226d4ac5ea513c8e";
+
 impl Yard {
     /// Sets one up; none where something is missing that it needs.
     pub(crate) fn set(test: &str, name: &str, mode: &str) -> Option<Self> {
@@ -114,14 +117,19 @@ impl Inside {
         (out.status.code(), document.unwrap_or_else(|error| panic!("{arguments}: {error}: {text}\n{errors}")))
     }
 
+    /// Where a file inside is seen from outside.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
     /// Writes a file inside.
     pub(crate) fn write(&self, path: &str, text: &str) {
-        fs::write(self.root.join(path.trim_start_matches('/')), text).unwrap();
+        fs::write(self.path(path), text).unwrap();
     }
 
     /// Reads a file inside, if it is there.
     pub(crate) fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.root.join(path.trim_start_matches('/'))).ok()
+        fs::read_to_string(self.path(path)).ok()
     }
 
     /// A marker of the configuration, if it is there.
@@ -170,7 +178,7 @@ fn site(stage: &Stage) -> PathBuf {
             "sudo": { "nopasswd": false }, "fail2ban": { "enabled": true }, "packages": [],
         }),
     );
-    write("secrets.yaml", json!({ "ssh_keys": { "one": KEY } }));
+    write("secrets.yaml", json!({ "auth": { "signing_key": SIGNING_KEY }, "ssh_keys": { "one": KEY } }));
     fs::set_permissions(site.join("secrets.yaml"), fs::Permissions::from_mode(0o600)).unwrap();
     site
 }

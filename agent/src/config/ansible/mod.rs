@@ -23,6 +23,12 @@ const FOLDER: &str = "HOMESTAK_ANSIBLE_DIR";
 const PLAYBOOK: &str = "playbooks/config-apply.yml";
 /// What is run where there is no such folder.
 const OWN_PLAYBOOK: &str = include_str!("config-apply.yml");
+/// Names the program.
+const PROGRAM: &str = "HOMESTAK_ANSIBLE_PLAYBOOK";
+/// How a shell ends that finds no such program.
+const NOT_FOUND: i32 = 127;
+/// What to do about that.
+const MISSING: &str = "install ansible-core, name the program as HOMESTAK_ANSIBLE_PLAYBOOK, or leave --backend out: the native one needs no program of its own";
 /// How long it may take: the earlier system's ten minutes are too short for a PVE host.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -79,25 +85,29 @@ pub async fn apply(
     let path = |path: &Path| path.display().to_string();
     let extra = format!("@{}", path(&variables_file));
     let progress = target.task.progress.clone();
-    let mut command =
-        Command::new(std::env::var("HOMESTAK_ANSIBLE_PLAYBOOK").unwrap_or_else(|_| "ansible-playbook".into()))
-            .args(["-i", &path(&inventory), &path(&playbook), "-e", &extra])
-            .args(dry_run.then_some("--check"))
-            .args(dry_run.then_some("--diff"))
-            .env("ANSIBLE_NOCOLOR", "1")
-            .env("ANSIBLE_RETRY_FILES_ENABLED", "0")
-            .env("ANSIBLE_LOCAL_TEMP", &path(&folder.join("tmp")))
-            .listener(std::sync::Arc::new(move |line: &str| {
-                if let Some(task) = line.strip_prefix("TASK [") {
-                    progress(format!("ansible: {}", task.split(']').next().unwrap_or_default()));
-                }
-            }))
-            .limit(LIMIT);
+    let program = std::env::var(PROGRAM).unwrap_or_else(|_| "ansible-playbook".into());
+    let mut command = Command::new(&program)
+        .args(["-i", &path(&inventory), &path(&playbook), "-e", &extra])
+        .args(dry_run.then_some("--check"))
+        .args(dry_run.then_some("--diff"))
+        .env("ANSIBLE_NOCOLOR", "1")
+        .env("ANSIBLE_RETRY_FILES_ENABLED", "0")
+        .env("ANSIBLE_LOCAL_TEMP", &path(&folder.join("tmp")))
+        .listener(std::sync::Arc::new(move |line: &str| {
+            if let Some(task) = line.strip_prefix("TASK [") {
+                progress(format!("ansible: {}", task.split(']').next().unwrap_or_default()));
+            }
+        }))
+        .limit(LIMIT);
     if let Some(config) = config {
         command = command.env("ANSIBLE_CONFIG", &path(&config));
     }
-    let output = target.run(command).await?.well();
-    let output = match output {
+    let output = target.run(command).await?;
+    if output.code == Some(NOT_FOUND) {
+        let what = format!("{program} is not on this machine");
+        return Err(ConfigError::Trouble(Trouble::Refused { what, hint: Some(MISSING) }));
+    }
+    let output = match output.well() {
         Ok(output) => output,
         Err(trouble) => {
             let error = ConfigError::Trouble(trouble);

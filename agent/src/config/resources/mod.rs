@@ -6,6 +6,7 @@ pub(super) mod fail2ban;
 pub(super) mod hostname;
 pub(super) mod keys;
 pub(super) mod nag;
+pub(crate) mod network;
 pub(super) mod packages;
 pub(super) mod record;
 pub(super) mod services;

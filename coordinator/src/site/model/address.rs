@@ -77,6 +77,17 @@ pub(super) fn with_or_without_prefix(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// The length of the prefix of an address that is written without one, as agents take it.
+const USUAL_PREFIX: u8 = 24;
+
+/// Whether this is in the network of an address, which is written with the length of its prefix or without.
+pub(super) fn is_near(address: &str, other: Ipv4Addr) -> bool {
+    let usual = || address.parse().map(|address| Cidr { address, prefix: USUAL_PREFIX });
+    let Ok(Cidr { address, prefix }) = Cidr::parse(address).or_else(|_| usual()) else { return false };
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or_default();
+    (address.to_bits() ^ other.to_bits()) & mask == 0
+}
+
 /// Checks an IPv4 address, with the length of a prefix or without.
 pub(super) fn fixed(text: &str) -> Result<(), String> {
     if text.contains('/') { Cidr::parse(text).map(drop) } else { ipv4(text).map(drop) }

@@ -169,7 +169,15 @@ fn read_network(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Network>
     for server in fields.get("dns").iter().flat_map(|field| field.each(report)).collect::<Vec<_>>() {
         dns.extend(server.parsed(Code::BadAddress, address::any, report));
     }
-    Some(Network { ip: ip?, gateway: gateway?, dns })
+    let (ip, gateway) = (ip?, gateway?);
+    if !address::is_near(&ip, gateway) {
+        let message = format!("the gateway {gateway} is not in the network of {ip}");
+        let hint =
+            "write the length of the network's prefix with the address, as in 192.0.2.7/24; 24 is taken where none is";
+        report.error(Code::BadAddress, fields.span(), message).hint(hint);
+        return None;
+    }
+    Some(Network { ip, gateway, dns })
 }
 
 fn read_posture(

@@ -88,6 +88,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     Mistake("a user twice", "specs/base.yaml", "schema_version: 1\naccess: {users: [{name: a}, {name: a}]}\n", "E646"),
     Mistake("a user without a name", "specs/base.yaml", "schema_version: 1\naccess: {users: [{sudo: true}]}\n", "E642"),
     Mistake("an address without a gateway", "specs/base.yaml", "schema_version: 1\nnetwork: {ip: 192.0.2.7}\n", "E642"),
+    Mistake(
+        "a gateway in another network",
+        "specs/base.yaml",
+        "schema_version: 1\nnetwork: {ip: 192.0.2.7/25, gateway: 192.0.2.254}\n",
+        "E641",
+    ),
     Mistake("packages in the wrong place", "specs/base.yaml", "schema_version: 1\npackages: [htop]\n", "E617"),
     Mistake(
         "a trigger that does nothing yet",

@@ -1,0 +1,79 @@
+//! A fixed address: put on a machine while its agent works, and taken back where the parent is not reached by it.
+
+use homestak_tests::wait;
+use serde_json::{Value, json};
+
+use crate::yard::{Inside, Yard};
+
+fn with(network: Value) -> Value {
+    json!({
+        "schema_version": 1,
+        "identity": { "domain": "tree.example" },
+        "network": network,
+        "access": { "posture": "dev", "users": [{ "name": "homestak", "sudo": true, "ssh_keys": ["one"] }] },
+    })
+}
+
+/// The addresses of its device, and where its default route leads.
+fn addressed(machine: &Inside) -> String {
+    machine.run("ip -4 -o addr show dev host0 | tr -s ' ' | cut -d' ' -f4; ip -4 route show default | cut -d' ' -f1-5")
+}
+
+#[test]
+fn a_machine_takes_its_fixed_address_and_goes_back_from_one_that_leads_nowhere() {
+    let test = "a_machine_takes_its_fixed_address_and_goes_back_from_one_that_leads_nowhere";
+    let Some(yard) = Yard::set(test, "debian-net", "unit") else { return };
+    let nodes = [("edge", "push", "fixed")];
+    yard.spec("fixed", &with(json!({ "ip": "192.0.2.251", "gateway": "192.0.2.1", "dns": ["192.0.2.1"] })));
+    yard.apply(0, &nodes);
+    let machine = yard.inside("edge");
+    let fixed = "192.0.2.251/24\ndefault via 192.0.2.1 dev host0";
+    assert_eq!(addressed(&machine), fixed);
+    assert!(machine.run("networkctl status host0 --no-pager").contains("/etc/systemd/network/05-homestak.network"));
+    assert_eq!(machine.run("grep -v '^#' /etc/resolv.conf"), "search tree.example\nnameserver 192.0.2.1");
+    assert_eq!(machine.run("hostname -f; hostname -d"), "edge.tree.example\ntree.example");
+    let (code, again) = machine.agent("config apply");
+    assert_eq!((code, &again["changed"], &again["failed"]), (Some(0), &json!(0), &json!(0)), "{again:#}");
+
+    // Taken away by hand it is missed, shown and put right.
+    machine.run("ip addr add 192.0.2.252/24 dev host0; ip addr del 192.0.2.251/24 dev host0; rm /etc/systemd/network/05-homestak.network");
+    let (code, found) = machine.agent("config apply --dry-run --detailed-exitcode");
+    let line = found["resources"].as_array().unwrap().iter().find(|line| line["resource"] == "network").unwrap();
+    let said = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!((code, said("status").as_str()), (Some(5), "differs"), "{found:#}");
+    assert!(said("difference").contains("lacks the address 192.0.2.251/24"), "{line:#}");
+    assert!(said("diff").contains("\n+Address=192.0.2.251/24\n"), "{line:#}");
+    assert_eq!(machine.agent("config apply").0, Some(0));
+    assert_eq!(addressed(&machine), fixed);
+
+    // An address by which the parent is not reached.
+    yard.spec("fixed", &with(json!({ "ip": "198.51.100.7/24", "gateway": "198.51.100.1" })));
+    let document = yard.apply(1, &nodes);
+    let error = &document["nodes"][0]["error"];
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(error["code"], "E707", "{document:#}");
+    ["network failed", "cannot be reached with it", "what was there before is back"]
+        .iter()
+        .for_each(|words| assert!(message.contains(words), "{words}: {message}"));
+    let is_back = |machine: &Inside| {
+        assert_eq!(addressed(machine), fixed);
+        assert_eq!(machine.read("/var/lib/homestak/network-before.json"), None);
+        assert_eq!(machine.run("systemctl list-units --all --no-legend 'homestak-network-back*'"), "");
+    };
+    is_back(&machine);
+
+    // Whoever applies it dies before anybody knows; the agent's next start is the way back.
+    machine.run("systemd-run -q --unit=applying homestak-agent config apply");
+    wait::until("the address is another", || addressed(&machine).contains("198.51.100.7").then_some(()));
+    assert!(machine.run("systemctl list-timers --no-legend").contains("homestak-network-back"));
+    machine.run("systemctl kill -s KILL applying");
+    wait::until("it is dead", || (machine.run("systemctl is-active applying || true") != "active").then_some(()));
+    assert!(addressed(&machine).contains("198.51.100.7"));
+    machine.run("systemctl restart homestak-agent");
+    wait::until("the address is back", || (addressed(&machine) == fixed).then_some(()));
+    is_back(&machine);
+    yard.spec("fixed", &with(json!({ "ip": "192.0.2.250", "gateway": "192.0.2.1" })));
+    yard.apply(0, &nodes);
+    assert!(addressed(&machine).starts_with("192.0.2.250/24\n"));
+    yard.stage.strike();
+}
