@@ -62,7 +62,7 @@ lint: needs ## Formatting, clippy, documentation, and what may be depended on
 	$(CARGO) deny --locked check bans licenses sources
 
 .PHONY: bench
-bench: needs ## Measures, with what it replaces beside it
+bench: needs fakepve ansible ## Measures, with what it replaces beside it
 	$(CARGO) bench --locked --workspace --bench '*'
 
 # ---------------------------------------------------------------------------------------------------------------- fuzz

@@ -1,15 +1,12 @@
 //! The other backend: what ansible-playbook makes of a machine is what this agent makes of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use homestak_tests::binaries::binaries;
-use homestak_tests::needs;
 use serde_json::{Value, json};
 
+use crate::ansible;
 use crate::becomes::looked_at;
-use crate::yard::{Inside, Yard};
+use crate::yard::Yard;
 
 fn wanted(package: &str) -> Value {
     json!({
@@ -31,30 +28,13 @@ fn wanted(package: &str) -> Value {
     })
 }
 
-/// ansible-core as `make ansible` has fetched it, for Debian's own Python; none where it was not.
-fn ansible() -> Option<PathBuf> {
-    let folder = binaries().agent.ancestors().nth(2)?.join("ansible");
-    folder.join("ansible").is_dir().then_some(folder)
-}
-
-/// Puts it into a machine.
-fn install(folder: &Path, machine: &Inside) {
-    let copied = Command::new("cp").arg("-a").arg(folder).arg(machine.path("/opt/ansible")).status().unwrap();
-    assert!(copied.success());
-    machine.run("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-apt");
-    let program = "#!/bin/sh\nPYTHONPATH=/opt/ansible exec python3 -m ansible playbook \"$@\"\n";
-    machine.write("/usr/local/bin/ansible-playbook", program);
-    machine.run("chmod 755 /usr/local/bin/ansible-playbook");
-}
-
 #[test]
 fn both_backends_make_the_same_of_a_machine() {
     let test = "both_backends_make_the_same_of_a_machine";
-    let found = ansible();
-    if !needs::have(test, "ansible-core (make ansible)", found.is_some()) {
+    if !ansible::is_here(test) {
         return;
     }
-    let Some((yard, ansible)) = Yard::set(test, "debian-both", "unit").zip(found) else { return };
+    let Some(yard) = Yard::set(test, "debian-both", "unit") else { return };
     yard.spec("small", &json!({ "schema_version": 1, "access": { "posture": "dev", "users": [{ "name": "homestak", "ssh_keys": ["one"] }] } }));
     yard.apply(0, &[("native", "push", "small"), ("other", "push", "small")]);
     let (native, other) = (yard.inside("native"), yard.inside("other"));
@@ -74,7 +54,7 @@ fn both_backends_make_the_same_of_a_machine() {
     assert_eq!((code, said(&missing, "message").as_str()), (Some(2), "ansible-playbook is not on this machine"));
     assert!(said(&missing, "hint").contains("ansible-core"), "{missing:#}");
 
-    install(&ansible, &other);
+    ansible::install(&other);
     let traces = || {
         other.run("md5sum /etc/hosts /etc/passwd /var/lib/dpkg/status /etc/ssh/sshd_config.d/*; ls /etc/sudoers.d /etc/fail2ban || true")
     };

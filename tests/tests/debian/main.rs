@@ -13,6 +13,7 @@
 )]
 
 mod addressed;
+mod ansible;
 mod backends;
 mod becomes;
 mod failures;

@@ -77,6 +77,14 @@ impl Served {
         self.trees.join("site")
     }
 
+    /// New work trees are found when the daemon is told to read everything again.
+    fn found_anew(&self, file: &str) {
+        let daemon: i32 = self.stage.json(0, &["server", "status"])["pid"].as_i64().unwrap().try_into().unwrap();
+        let daemon = rustix::process::Pid::from_raw(daemon).unwrap();
+        rustix::process::kill_process(daemon, rustix::process::Signal::HUP).unwrap();
+        homestak_tests::wait::until("the new work trees are found", || (self.get(file).status == 200).then_some(()));
+    }
+
     fn get(&self, path: &str) -> Answer {
         curl(&format!("{}{path}", self.url), Some(TOKEN), &["--path-as-is"])
     }
@@ -198,13 +206,7 @@ fn linked_work_trees_submodules_and_trees_without_a_commit_are_served() {
     done(&trees.join("fresh"), &["init", "--quiet", "."]);
     fs::write(trees.join("fresh/first.txt"), "first\n").unwrap();
     done(&trees.join("side"), &["submodule", "--quiet", "add", &served.tree().display().to_string(), "module"]);
-    // They are found when the daemon is told to read everything again.
-    let daemon: i32 = served.stage.json(0, &["server", "status"])["pid"].as_i64().unwrap().try_into().unwrap();
-    let daemon = rustix::process::Pid::from_raw(daemon).unwrap();
-    rustix::process::kill_process(daemon, rustix::process::Signal::HUP).unwrap();
-    homestak_tests::wait::until("the new work trees are found", || {
-        (served.get("/fresh.git/first.txt").status == 200).then_some(())
-    });
+    served.found_anew("/fresh.git/first.txt");
     assert_eq!(served.get("/side.git/only.txt").body, b"side\n");
     assert_eq!(fs::read_to_string(served.clone("fresh", "fresh-clone").join("first.txt")).unwrap(), "first\n");
     let clone = served.clone("side", "side-clone");
@@ -230,4 +232,57 @@ fn a_token_is_drawn_where_none_is_given_and_never_empty() {
     let nothing = served.stage.folder().join("home").display().to_string();
     let refused = served.stage.json(3, &["server", "start", "--repos", &nothing]);
     assert!(refused["error"]["message"].as_str().unwrap().contains("no git work tree"), "{refused}");
+}
+
+#[test]
+fn a_shallow_work_tree_is_served_as_what_lies_in_it_and_nobody_is_promised_part_of_a_history() {
+    let name = "a_shallow_work_tree_is_served_as_what_lies_in_it_and_nobody_is_promised_part_of_a_history";
+    let Some(served) = Served::set(name) else { return };
+    done(&served.tree(), &["add", "--all"]);
+    done(&served.tree(), &["commit", "--quiet", "-m", "two"]);
+    let from = format!("file://{}", served.tree().display());
+    done(&served.trees, &["clone", "--quiet", "--depth", "1", &from, "shallow"]);
+    let shallow = served.trees.join("shallow");
+    assert_eq!(done(&shallow, &["rev-parse", "--is-shallow-repository"]).trim(), "true");
+    fs::write(shallow.join("more.txt"), "more\n").unwrap();
+    served.found_anew("/shallow.git/more.txt");
+    let clone = served.clone("shallow", "whole");
+    let read = |file: &str| fs::read_to_string(clone.join(file)).unwrap_or_default();
+    assert_eq!((read("more.txt"), read("install.sh")), ("more\n".into(), "#!/bin/sh\necho changed\n".into()));
+    assert_eq!(done(&clone, &["rev-list", "--count", "HEAD"]).trim(), "1");
+    fs::write(shallow.join("more.txt"), "even more\n").unwrap();
+    served.fetch(&clone);
+    assert_eq!(done(&clone, &["show", "origin/_working:more.txt"]), "even more\n");
+
+    // The protocol has no way to ask for less than everything; git says so, and leaves nothing behind.
+    let header = format!("http.extraHeader=Authorization: Bearer {TOKEN}");
+    let url = format!("{}/site.git", served.url);
+    let part = git(served.stage.folder(), &["-c", &header, "clone", "--depth", "1", &url, "part"]);
+    let words = String::from_utf8_lossy(&part.stderr).into_owned();
+    assert!(!part.status.success() && words.contains("dumb http transport does not support shallow"), "{words}");
+    assert!(!served.stage.folder().join("part").exists());
+    served.stage.strike();
+}
+
+#[test]
+fn without_git_no_repository_is_promised_and_everything_else_is() {
+    let name = "without_git_no_repository_is_promised_and_everything_else_is";
+    if !needs::program(name, "git") {
+        return;
+    }
+    let mut stage = Stage::set("no-git");
+    let tree = stage.folder().join("trees/site");
+    fs::create_dir_all(&tree).unwrap();
+    done(&tree, &["init", "--quiet", "."]);
+    let nothing = stage.folder().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    stage.env("PATH", &nothing);
+    let trees = stage.folder().join("trees").display().to_string();
+    let refused = stage.json(3, &["server", "start", "--repos", &trees]);
+    let said = |key: &str| refused["error"][key].as_str().unwrap_or_default().to_owned();
+    assert!(said("message").contains("git cannot be run"), "{refused:#}");
+    assert!(said("hint").contains("apt-get install git"), "{refused:#}");
+    stage.coord(&["server", "status"]).exits(1);
+    stage.json(0, &["server", "start"]);
+    stage.strike();
 }
