@@ -170,11 +170,11 @@ fn read_network(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Network>
         dns.extend(server.parsed(Code::BadAddress, address::any, report));
     }
     let (ip, gateway) = (ip?, gateway?);
-    if !address::is_near(&ip, gateway) {
-        let message = format!("the gateway {gateway} is not in the network of {ip}");
+    if let Some(field) = fields.get("gateway").filter(|_| !address::is_near(&ip, gateway)) {
+        let message = format!("{field}: {gateway} is not in the network of {ip}");
         let hint =
-            "write the length of the network's prefix with the address, as in 192.0.2.7/24; 24 is taken where none is";
-        report.error(Code::BadAddress, fields.span(), message).hint(hint);
+            "write the length of the prefix with the address, as in 192.0.2.7/24; where it is left out, it is 24";
+        report.error(Code::BadAddress, field.span(), message).hint(hint);
         return None;
     }
     Some(Network { ip, gateway, dns })

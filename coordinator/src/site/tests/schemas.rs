@@ -12,8 +12,8 @@ use crate::site::{SchemaKind, schema};
 /// What only a look at other files, or at the text itself, can find.
 const BEYOND: &[&str] = &["E608", "E620", "E630", "E631", "E632", "E633", "E640", "E643", "E646"];
 
-/// Mistakes in the form of a value that a schema cannot see: how a length of time is written.
-const UNSEEN: &[&str] = &["a length of time without a unit"];
+/// Mistakes in the form of a value that a schema cannot see: how a length of time is written, how two addresses fit.
+const UNSEEN: &[&str] = &["a length of time without a unit", "a gateway in another network"];
 
 fn kind_of(file: &str) -> Option<SchemaKind> {
     Some(match file.strip_suffix(".yaml")?.split('/').next()? {
