@@ -9,6 +9,7 @@ pub mod drift;
 pub mod facts;
 pub mod failure;
 pub mod files;
+pub mod glance;
 pub mod provider;
 pub mod run;
 pub mod settings;

@@ -39,6 +39,7 @@ use crate::config::way_back;
 use crate::drift::Watch;
 use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
+use crate::glance::Threshold;
 use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
 use crate::provider::local::inside::Inside;
@@ -114,6 +115,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         inside,
         parent: Parent::told(&settings),
         servers: parents(&settings),
+        threshold: door.as_ref().map(Door::threshold),
         faults: tests.faults,
     });
     let parts = runtime::Options {
@@ -313,6 +315,11 @@ struct Door {
 }
 
 impl Door {
+    /// As whoever looks at machines needs to know it.
+    fn threshold(&self) -> Threshold {
+        Threshold { callers: self.hub.callers(), port: self.hub.address().port() }
+    }
+
     /// Lets them in. What they fetch, this source answers.
     fn open(self, source: Arc<dyn SpecSource>, life: &Lifecycle) -> Result<(), Failure> {
         let address = self.hub.address();

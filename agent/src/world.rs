@@ -5,16 +5,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use homestak_node::world::{Configured, Ensure, Ensured, Owned, Remove, Task, Work, World};
+use homestak_node::world::{Configured, Ensure, Ensured, Glance, Owned, Remove, Task, Work, World};
 use homestak_protocol::event::{Facts, Phase};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::{Configuration, Own};
 use homestak_protocol::path::{NodePath, TreeId};
+use tokio::time::Instant;
 
 use crate::config::pull::Parent;
 use crate::config::spec::NodeSpec;
 use crate::config::{self, Deed, Standing, System, Target};
 use crate::facts;
+use crate::glance::{self, Threshold};
 use crate::provider::local::faults::FaultPlan;
 use crate::provider::local::inside::Inside;
 use crate::provider::{Identity, Provider};
@@ -31,6 +33,8 @@ pub struct AgentWorld {
     pub parent: Option<Parent>,
     /// Where the parent is reached, `host:port` each.
     pub servers: Vec<String>,
+    /// Where its machines' agents knock; none on a leaf.
+    pub threshold: Option<Threshold>,
     /// What is to go wrong.
     pub faults: FaultPlan,
 }
@@ -204,6 +208,13 @@ impl World for AgentWorld {
 
     fn owned(&self, tree: TreeId, task: Task) -> Work<'_, Vec<Owned>> {
         Box::pin(self.machines(tree, task))
+    }
+
+    fn glance(&self, tree: TreeId, path: NodePath, since: Instant, task: Task) -> Work<'_, Option<Glance>> {
+        Box::pin(async move {
+            let sight = self.provider()?.sight(Identity { tree, path }, task).await?;
+            Ok(sight.map(|sight| glance::of(&sight, since, self.threshold.as_ref())))
+        })
     }
 
     fn become_host(&self, path: NodePath, own: Own, task: Task) -> Work<'_, ()> {

@@ -350,7 +350,7 @@ pub enum Answer {
     /// The run is on disk and this is how its tree stands. Comes first, once.
     Started(RunView),
     /// A node stands differently.
-    Node(LiveNode),
+    Node(Box<LiveNode>),
     /// Long work tells how far it has come.
     Progress {
         /// The node.
@@ -453,6 +453,17 @@ pub struct LiveNode {
     pub node: NodeDocument,
     /// How long it has been worked on, or was.
     pub elapsed_ms: Option<u64>,
+    /// How long it has been in the phase that it is in.
+    pub waited_ms: Option<u64>,
+    /// What was said last in that phase, before following began.
+    pub text: Option<String>,
+}
+
+impl LiveNode {
+    /// One that nothing more happens to.
+    pub fn over(node: NodeDocument) -> Self {
+        Self { node, elapsed_ms: None, waited_ms: None, text: None }
+    }
 }
 
 /// Why a line cannot be read or written.

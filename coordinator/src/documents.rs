@@ -7,6 +7,7 @@ mod secrets;
 
 use std::collections::BTreeMap;
 
+use homestak_node::waiting::Layer;
 use homestak_protocol::event::{Action, Phase, PhaseStatus, Status};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::RunId;
@@ -97,6 +98,9 @@ pub struct NodeDocument {
     /// `plan` only: what it was resolved to; none of an orphan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Box<ResolvedDocument>>,
+    /// While it is worked on: what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingDocument>,
     /// `status` only: whether its agent has a link to its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
@@ -107,6 +111,21 @@ pub struct NodeDocument {
     /// nobody looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftDocument>,
+}
+
+/// What a node waits for that is not ready.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingDocument {
+    /// Where it stands still: `provision`, `boot`, `cloud-init`, `joining`, `host`, `configure`, `forward`, `verify`, `destroy`.
+    pub layer: Layer,
+    /// Since when it has been in the phase that this layer is part of.
+    pub since: String,
+    /// How long that is; `status` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What whoever works on it said last: the last line of a task's log, what is seen of the machine. None where nothing
+    /// was said yet.
+    pub text: Option<String>,
 }
 
 /// How a node is no longer what its spec says.

@@ -18,4 +18,5 @@ pub mod telemetry;
 pub mod tls;
 pub mod transport;
 pub mod trust;
+pub mod waiting;
 pub mod world;

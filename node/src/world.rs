@@ -15,7 +15,10 @@ use homestak_protocol::ids::{Incarnation, RunId, Vmid};
 use homestak_protocol::order::{CloudInit, Configuration, Machine, Own};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::waiting::Layer;
 
 /// A boxed future, so that a [`World`] can be a trait object.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
@@ -113,6 +116,19 @@ pub struct Owned {
     pub running: bool,
 }
 
+/// A machine whose agent has not joined yet, as it looks from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// What it waits for.
+    pub layer: Layer,
+    /// What there is to say about that.
+    pub text: String,
+    /// What to do about it, where it does not look as if it would pass.
+    pub hint: Option<String>,
+    /// An address that it has.
+    pub ip: Option<IpAddr>,
+}
+
 /// What configuring came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Configured {
@@ -133,6 +149,12 @@ pub trait World: Send + Sync + 'static {
     /// The machines of ours that there are, of one tree.
     fn owned(&self, _: TreeId, _: Task) -> Work<'_, Vec<Owned>> {
         no_machines()
+    }
+
+    /// Looks what a machine waits for that has been started `since` a while and whose agent has not joined. None where
+    /// there is nothing to see.
+    fn glance(&self, _tree: TreeId, _path: NodePath, _since: Instant, _: Task) -> Work<'_, Option<Glance>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// Turns this machine into a host that can carry machines.

@@ -89,6 +89,21 @@ pub struct Owned {
     pub running: bool,
 }
 
+/// A machine that was started, from the outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// What it is called on this host, `VM 99011`.
+    pub noun: String,
+    /// How it is: `running`, `stopped`, `paused`.
+    pub power: String,
+    /// Whether something inside it answers that comes with its operating system; none where there is no such thing.
+    pub answers: Option<bool>,
+    /// Its addresses, as that tells them.
+    pub addresses: Vec<IpAddr>,
+    /// The last complaint that is seen of it from here.
+    pub complaint: Option<String>,
+}
+
 /// What makes machines.
 pub trait Provider: Send + Sync + 'static {
     /// What is known of the host that carries the machines.
@@ -108,6 +123,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Its addresses, where they are known before its agent joins.
     fn addresses(&self, machine: Identity, task: Task) -> Work<'_, Vec<IpAddr>>;
+
+    /// How a machine looks from here whose agent has not joined; none where it is not there.
+    fn sight(&self, machine: Identity, task: Task) -> Work<'_, Option<Sight>>;
 
     /// Makes sure that it does not run, and stays so.
     fn stop(&self, machine: Identity, task: Task) -> Work<'_, ()>;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::begin::summary;
-use super::{Engine, Reach, clock, outcome, refuse, watch};
+use super::{Engine, Reach, clock, outcome, refuse, waiting, watch};
 use crate::api::{Answer, Document, Exit, LiveNode, Refusal, RunView};
 use crate::documents::{NodeDocument, RunSummary};
 use crate::store::{Record, RunRow, RunState};
@@ -70,8 +70,8 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let Some(result) = row.result else { return Err(ending()) };
         for node in &result.nodes {
             if shown.get(&node.path) != Some(node) {
-                let live = LiveNode { node: node.clone(), elapsed_ms: None };
-                let _ = sink.send(Answer::Node(live)).await;
+                let live = LiveNode::over(node.clone());
+                let _ = sink.send(Answer::Node(Box::new(live))).await;
             }
         }
         let exit = if result.success { Exit::Done } else { Exit::Failed };
@@ -114,12 +114,23 @@ impl<R: Record, C: Reach> Engine<R, C> {
 
     async fn view(&self, row: &RunRow, shown: &mut BTreeMap<String, NodeDocument>) -> Result<RunView, Refusal> {
         let nodes: Vec<LiveNode> = match &row.result {
-            Some(result) => result.nodes.iter().map(|node| LiveNode { node: node.clone(), elapsed_ms: None }).collect(),
-            None => self.now(row).await?.iter().map(live).collect(),
+            Some(result) => result.nodes.iter().map(|node| LiveNode::over(node.clone())).collect(),
+            None => self.now(row).await?.iter().map(|view| self.live_node(row, view)).collect(),
         };
         shown.extend(nodes.iter().map(|live| (live.node.path.clone(), live.node.clone())));
         let until = row.ended_ms.unwrap_or_else(clock::now_ms);
         Ok(RunView { summary: summary(row), elapsed_ms: until.saturating_sub(row.started_ms), nodes })
+    }
+
+    fn live_node(&self, row: &RunRow, view: &NodeView) -> LiveNode {
+        let now = clock::now_ms();
+        let until = view.ended_ms.unwrap_or(now);
+        let elapsed_ms = view.started_ms.map(|start| until.saturating_sub(start));
+        let waiting = self.0.words.of(&self.tree_id(&row.host, &row.manifest), view);
+        let waited_ms = waiting.as_ref().and_then(|_| waiting::since(view)).map(|since| now.saturating_sub(since));
+        // What is said next comes as progress, and is no other state.
+        let text = waiting.and_then(|waiting| waiting.text);
+        LiveNode { node: outcome::document(view), elapsed_ms, waited_ms, text }
     }
 
     async fn now(&self, row: &RunRow) -> Result<Vec<NodeView>, Refusal> {
@@ -142,22 +153,16 @@ impl<R: Record, C: Reach> Engine<R, C> {
             return Ok(());
         }
         for view in self.now(row).await? {
-            let live = live(&view);
+            let live = self.live_node(row, &view);
             if shown.get(&live.node.path) != Some(&live.node) {
                 shown.insert(live.node.path.clone(), live.node.clone());
-                if sink.send(Answer::Node(live)).await.is_err() {
+                if sink.send(Answer::Node(Box::new(live))).await.is_err() {
                     return Ok(());
                 }
             }
         }
         Ok(())
     }
-}
-
-fn live(view: &NodeView) -> LiveNode {
-    let until = view.ended_ms.unwrap_or_else(clock::now_ms);
-    let elapsed_ms = view.started_ms.map(|start| until.saturating_sub(start));
-    LiveNode { node: outcome::document(view), elapsed_ms }
 }
 
 fn ending() -> Refusal {

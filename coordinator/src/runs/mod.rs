@@ -4,7 +4,7 @@
 //! needed to go on after a restart: [`Engine::resume`] takes up what was in progress. One task a run (`watch`) gives the
 //! core what it is owed, cancels on request or when time is over, and writes the result once the core's root operator has
 //! nothing more to do; it hears from the core over its broadcast of updates, and from [`Engine::cancel`] over a watch.
-//! One task (`presence`) keeps the last word on every agent. Followers (`follow`) only listen: they may come and go.
+//! One task (`presence`) keeps the last word on every agent, and on what every node waits for (`waiting`). Followers (`follow`) only listen: they may come and go.
 //!
 //! - `begin`: may it begin, and what is ordered. - `outcome`: what it came to. - `status`: how trees stand. - `log`: events
 //!   as lines. - `reach`: the core, as seen from here. - `api`: a host's API, as seen from here.
@@ -24,6 +24,7 @@ mod reach;
 mod refuse;
 mod resolved;
 mod status;
+mod waiting;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,8 @@ struct Shared<R, C> {
     chance: Chance,
     life: Lifecycle,
     troubles: signal::Receiver<Troubles>,
+    /// What is being done to nodes that are worked on.
+    words: waiting::Words,
     /// Held while a run begins, so that two never begin on one tree.
     beginning: tokio::sync::Mutex<()>,
     live: Mutex<BTreeMap<RunId, Live>>,
@@ -121,6 +124,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             chance: Chance::Kernel,
             life: parts.life,
             troubles: parts.troubles,
+            words: waiting::Words::default(),
             beginning: tokio::sync::Mutex::new(()),
             live: Mutex::new(BTreeMap::new()),
             turns: signal::Sender::new(0),

@@ -37,6 +37,7 @@ pub(crate) fn document(view: &NodeView) -> NodeDocument {
         destroyed: None,
         known_after: None,
         reason: None,
+        waiting: None,
         connected: None,
         last_seen: None,
         drift: None,

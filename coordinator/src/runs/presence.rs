@@ -1,4 +1,5 @@
-//! The task that keeps the last word on every agent, so that `status` can say after a restart when one was last heard of.
+//! The task that keeps the last word on every agent, so that `status` can say after a restart when one was last heard of;
+//! and the last word on every node that is worked on, so that `status` can say what it waits for.
 
 use homestak_node::runtime::Update;
 use homestak_protocol::event::Presence;
@@ -19,6 +20,9 @@ pub(super) fn keep<R: Record, C: Reach>(engine: &Engine<R, C>) {
                 () = life.ending.cancelled() => return,
                 update = updates.recv() => update,
             };
+            if let Ok(update) = &update {
+                engine.0.words.hear(update);
+            }
             match update {
                 Ok(Update::Presence(presence)) => engine.remember(&presence).await,
                 Ok(_) => {}

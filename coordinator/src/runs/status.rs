@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use homestak_node::runtime::{TreeSnapshot, Update};
+use homestak_node::runtime::TreeSnapshot;
 use homestak_protocol::event::{Drift, NodeView, Presence, Status};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::Generation;
@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::begin::summary;
-use super::{Engine, Reach, clock, next_update, outcome, refuse};
+use super::{Engine, Reach, clock, next_update, outcome, refuse, waiting};
 use crate::api::{Answer, ManifestSource, Refusal};
 use crate::documents::{
     AgentDocument, AgentsDocument, DriftDocument, FactsDocument, RunDocument, RunsDocument, StatusDocument,
-    TreeDocument,
+    TreeDocument, WaitingDocument,
 };
 use crate::store::{Record, RunFilter, RunState, TreeRow};
 
@@ -62,13 +62,14 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let mut shown = None;
         loop {
             let now = self.status(manifest, host).await?;
-            if shown.as_ref() != Some(&now) && sink.send(Answer::Snapshot(now.clone())).await.is_err() {
+            let state = without_seconds(now.clone());
+            if shown.as_ref() != Some(&state) && sink.send(Answer::Snapshot(now)).await.is_err() {
                 return Ok(());
             }
-            shown = Some(now);
+            shown = Some(state);
             let woken = async {
                 tokio::select! {
-                    _ = next_update(&mut updates, |update| !matches!(update, Update::Progress(_))) => {}
+                    _ = next_update(&mut updates, |_| true) => {}
                     _ = turns.changed() => {}
                 }
                 sleep(GATHER).await;
@@ -131,8 +132,8 @@ impl<R: Record, C: Reach> Engine<R, C> {
         row: Option<TreeRow>,
         presences: &Presences,
     ) -> Result<TreeDocument, Refusal> {
-        let tree = self.tree_id(host, name);
-        let snapshot = self.core().tree(tree).await.map_err(|fault| refuse(&fault))?;
+        let tree_id = self.tree_id(host, name);
+        let snapshot = self.core().tree(tree_id.clone()).await.map_err(|fault| refuse(&fault))?;
         let filter =
             RunFilter { host: Some(host.clone()), manifest: Some(name.clone()), running: false, limit: Some(1) };
         let last = self.store().runs(filter).await.map_err(|error| refuse(&error.fault()))?.into_iter().next();
@@ -155,6 +156,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             .map(|view| {
                 let presence = presences.get(&view.path);
                 let mut node = outcome::document(view);
+                node.waiting = self.0.words.of(&tree_id, view).map(|waiting| now_since(waiting, view));
                 node.connected = Some(presence.is_some_and(|presence| presence.connected));
                 node.last_seen = presence.map(|presence| clock::shown(presence.seen_ms));
                 node.drift = drifts.iter().find(|(generation, drift)| is_about(view, *generation, drift)).map(drift);
@@ -184,6 +186,23 @@ impl<R: Record, C: Reach> Engine<R, C> {
         }
         Ok(presences)
     }
+}
+
+/// How things stand, but for the time that passes.
+fn without_seconds(mut status: StatusDocument) -> StatusDocument {
+    let trees = match &mut status {
+        StatusDocument::Tree(tree) => std::slice::from_mut(&mut **tree),
+        StatusDocument::Trees { trees } => trees.as_mut_slice(),
+    };
+    let waiting = trees.iter_mut().flat_map(|tree| &mut tree.nodes).filter_map(|node| node.waiting.as_mut());
+    waiting.for_each(|waiting| waiting.seconds = None);
+    status
+}
+
+/// With how long that is by now.
+fn now_since(waiting: WaitingDocument, view: &NodeView) -> WaitingDocument {
+    let passed = waiting::since(view).map(|since| clock::seconds(clock::now_ms().saturating_sub(since)));
+    WaitingDocument { seconds: passed, ..waiting }
 }
 
 /// Whether this was found of what the node's last run has made of it: what was found before, that run has put right.

@@ -17,6 +17,14 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// The same in whole seconds, for what is redrawn all the time: `42 s`, `4 min 05 s`.
+pub(crate) fn whole(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        _ => span(time),
+    }
+}
+
 /// The same of a document's seconds; nonsense counts as none.
 pub(crate) fn seconds(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())

@@ -3,7 +3,7 @@
 use homestak_coord::documents::{NodeDocument, ResolvedDocument};
 use homestak_protocol::event::Action;
 
-use super::style::{Style, Tone};
+use super::style::{Style, Tone, one_line};
 use super::table::{self, Cell, Column};
 use super::{count, elapsed, mark, outline};
 
@@ -93,12 +93,21 @@ fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String
 fn remark(node: &NodeDocument) -> Cell {
     match &node.drift {
         _ if node.destroyed == Some(true) => "destroyed again".into(),
+        _ if node.waiting.is_some() => waiting(node).into(),
         Some(drift) => {
             let differences = count::of(usize::try_from(drift.differences).unwrap_or(usize::MAX), "difference");
             Cell::toned(format!("drifted: {differences}"), Tone::Warn)
         }
         None => Cell::default(),
     }
+}
+
+/// `cloud-init for 42 s: its guest agent answers…`.
+fn waiting(node: &NodeDocument) -> String {
+    let Some(waiting) = &node.waiting else { return String::new() };
+    let time = waiting.seconds.map(|seconds| format!(" for {}", elapsed::seconds(seconds))).unwrap_or_default();
+    let text = waiting.text.as_deref().map(|text| format!(": {}", one_line(text))).unwrap_or_default();
+    format!("waits for {}{time}{text}", waiting.layer)
 }
 
 fn agent(node: &NodeDocument) -> Cell {

@@ -53,9 +53,13 @@ pub(crate) fn heartbeat(progress: &Progress, now: Duration) -> String {
     match busy.as_slice() {
         [] => format!("{time:>10}  still waiting: {}", summary(progress)),
         [first, rest @ ..] => {
-            let phase = first.phase().map(|phase| format!(" ({phase})")).unwrap_or_default();
+            let waiting = first.waits_for().map(|(layer, text)| {
+                let waited = first.waited(now).map(|waited| format!(" for {}", elapsed::whole(waited)));
+                let text = text.map(|text| format!(": {}", one_line(text)));
+                format!(" ({layer}{}{})", waited.unwrap_or_default(), text.unwrap_or_default())
+            });
             let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            format!("{time:>10}  still at {}{phase}{more}", first.node.path)
+            format!("{time:>10}  still at {}{}{more}", first.node.path, waiting.unwrap_or_default())
         }
     }
 }
@@ -68,6 +72,7 @@ fn summary(progress: &Progress) -> String {
 mod tests {
     use super::*;
     use crate::show::sample;
+    use homestak_protocol::path::NodePath;
     use insta::assert_snapshot;
 
     #[test]
@@ -85,7 +90,7 @@ mod tests {
         ];
         for (step, node) in (1..).zip(steps) {
             let now = Duration::from_millis(step * 700);
-            let live = LiveNode { node, elapsed_ms: Some(1) };
+            let live = LiveNode { elapsed_ms: Some(1), ..sample::live(node) };
             lines.extend(change(&progress, &live, now, Style::default()));
             progress.node(live, now);
         }
@@ -99,8 +104,16 @@ mod tests {
             (sample::running("local/n2-tiered/other", Phase::Boot), Some(0)),
             (sample::node("local/n2-tiered/root-pve/edge"), None),
         ];
-        let progress = Progress::new(sample::view(nodes), Duration::ZERO);
+        let mut progress = Progress::new(sample::view(nodes), Duration::ZERO);
         let line = heartbeat(&progress, Duration::from_secs(95));
         assert_eq!(line, "1 min 35 s  still at local/n2-tiered/root-pve (boot) and 1 more");
+        let path = NodePath::parse("local/n2-tiered/root-pve").unwrap();
+        let mut root = sample::live(sample::running(path.as_str(), Phase::Boot));
+        root.waited_ms = Some(3_000);
+        progress.node(root, Duration::from_secs(5));
+        progress.tell(&path, Phase::Boot, "cloud-init: no address yet".into(), Duration::from_secs(7));
+        let line = heartbeat(&progress, Duration::from_secs(40));
+        let wanted = "    40.0 s  still at local/n2-tiered/root-pve (cloud-init for 38 s: no address yet) and 1 more";
+        assert_eq!(line, wanted);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use homestak_coord::api::{LiveNode, RunView};
 use homestak_coord::documents::{NodeDocument, RunSummary};
+use homestak_node::waiting::Layer;
 use homestak_protocol::event::{Phase, PhaseStatus, Status};
 use homestak_protocol::path::NodePath;
 
@@ -33,6 +34,8 @@ pub(crate) struct Followed {
     /// What long work last said of itself.
     text: Option<(Phase, String)>,
     elapsed: Option<Duration>,
+    /// How long it had been in its phase when it was last told of.
+    waited: Option<Duration>,
     /// When it was last told of.
     pub(crate) heard: Duration,
 }
@@ -73,6 +76,7 @@ impl Progress {
         if let Some(node) = self.by_path.get(path.as_str()).and_then(|index| self.nodes.get_mut(*index)) {
             node.text = Some((phase, text));
             node.elapsed = node.time(now);
+            node.waited = node.waited(now);
             node.heard = now;
         }
     }
@@ -104,18 +108,19 @@ impl Progress {
 
     /// Adds or replaces a node; says whether it is a new one.
     fn put(&mut self, live: LiveNode, now: Duration) -> bool {
-        let LiveNode { node, elapsed_ms } = live;
+        let LiveNode { node, elapsed_ms, waited_ms, text } = live;
         let known = self.by_path.get(&node.path).and_then(|index| self.nodes.get_mut(*index));
-        let elapsed = elapsed_ms.map(Duration::from_millis);
+        let (elapsed, waited) = (elapsed_ms.map(Duration::from_millis), waited_ms.map(Duration::from_millis));
+        let said = at_work(&node).zip(text);
         match known {
             Some(followed) => {
-                let text = followed.text.take().filter(|(phase, _)| Some(*phase) == at_work(&node));
-                *followed = Followed { node, text, elapsed, heard: now };
+                let kept = followed.text.take().filter(|(phase, _)| Some(*phase) == at_work(&node));
+                *followed = Followed { node, text: kept.or(said), elapsed, waited, heard: now };
                 false
             }
             None => {
                 self.by_path.insert(node.path.clone(), self.nodes.len());
-                self.nodes.push(Followed { node, text: None, elapsed, heard: now });
+                self.nodes.push(Followed { node, text: said, elapsed, waited, heard: now });
                 true
             }
         }
@@ -135,6 +140,18 @@ impl Followed {
     /// What long work last said of itself in this phase.
     pub(crate) fn text(&self) -> Option<&str> {
         self.text.as_ref().filter(|(phase, _)| Some(*phase) == self.phase()).map(|(_, text)| text.as_str())
+    }
+
+    /// What it waits for: the layer, and the last word about it.
+    pub(crate) fn waits_for(&self) -> Option<(Layer, Option<&str>)> {
+        self.phase().map(|phase| Layer::of(phase, self.text()))
+    }
+
+    /// How long it has been in its phase.
+    pub(crate) fn waited(&self, now: Duration) -> Option<Duration> {
+        self.waited
+            .filter(|_| self.phase().is_some())
+            .map(|waited| waited.saturating_add(now.saturating_sub(self.heard)))
     }
 
     /// How long it has been worked on, or was.

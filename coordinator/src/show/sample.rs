@@ -28,6 +28,7 @@ pub(crate) fn node(path: &str) -> NodeDocument {
         destroyed: None,
         known_after: None,
         reason: None,
+        waiting: None,
         connected: None,
         last_seen: None,
         drift: None,
@@ -84,9 +85,14 @@ pub(crate) fn summary(verb: RunVerb) -> RunSummary {
     }
 }
 
+/// A node as it is followed.
+pub(crate) fn live(node: NodeDocument) -> LiveNode {
+    LiveNode::over(node)
+}
+
 /// A run as it stands.
 pub(crate) fn view(nodes: Vec<(NodeDocument, Option<u64>)>) -> RunView {
-    let nodes = nodes.into_iter().map(|(node, elapsed_ms)| LiveNode { node, elapsed_ms }).collect();
+    let nodes = nodes.into_iter().map(|(node, elapsed_ms)| LiveNode { elapsed_ms, ..live(node) }).collect();
     RunView { summary: summary(RunVerb::Apply), elapsed_ms: 0, nodes }
 }
 

@@ -24,6 +24,9 @@ const GAP: usize = 2;
 /// What is too narrow to say anything in.
 const NO_ROOM: usize = 8;
 
+/// How long a node is in a phase before that is told beside how long it takes altogether.
+const LONG: Duration = Duration::from_secs(5);
+
 /// How often the mark of a node at work turns.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -146,7 +149,7 @@ impl Shown<'_> {
         let took = self.time(now);
         match rest.checked_sub(time + 2 * GAP).filter(|room| *room >= NO_ROOM) {
             Some(room) => {
-                format!("{head}{:GAP$}{}{:GAP$}{took:>time$}", "", pad(&cut(&self.detail(), room, style), room), "")
+                format!("{head}{:GAP$}{}{:GAP$}{took:>time$}", "", pad(&cut(&self.detail(now), room, style), room), "")
             }
             None if rest > time => format!("{head}{took:>rest$}"),
             None => head,
@@ -154,14 +157,16 @@ impl Shown<'_> {
     }
 
     /// What is being done, or came of it.
-    fn detail(&self) -> String {
+    fn detail(&self, now: Duration) -> String {
         let node = &self.node.node;
         if let Some(error) = &node.error {
             return one_line(&error.message);
         }
-        if let Some(phase) = self.node.phase() {
-            let text = self.node.text().map(|text| format!(": {}", one_line(text)));
-            return format!("{phase}{}", text.unwrap_or_default());
+        if let Some((layer, text)) = self.node.waits_for() {
+            let time = self.node.waited(now).filter(|time| *time >= LONG).map(elapsed::whole);
+            let time = time.map(|time| format!(" {time}")).unwrap_or_default();
+            let text = text.map(|text| format!(": {}", one_line(text)));
+            return format!("{layer}{time}{}", text.unwrap_or_default());
         }
         outcome(node)
     }

@@ -49,13 +49,14 @@ pub(crate) fn node(path: &str, status: Status, phase: Option<Phase>) -> NodeDocu
         reason: None,
         connected: None,
         last_seen: None,
+        waiting: None,
         drift: None,
         resolved: None,
     }
 }
 
 fn live(node: NodeDocument) -> LiveNode {
-    LiveNode { elapsed_ms: (node.status != Status::Pending).then_some(100), node }
+    LiveNode { elapsed_ms: (node.status != Status::Pending).then_some(100), ..LiveNode::over(node) }
 }
 
 pub(crate) fn started(verb: RunVerb) -> Answer {
@@ -65,7 +66,7 @@ pub(crate) fn started(verb: RunVerb) -> Answer {
 
 /// What happens until all is well.
 pub(crate) fn steps() -> Vec<Answer> {
-    let step = |path, status, phase| Answer::Node(live(node(path, status, phase)));
+    let step = |path, status, phase| Answer::Node(Box::new(live(node(path, status, phase))));
     vec![
         step(ROOT, Status::Running, Some(Phase::Provision)),
         step(ROOT, Status::Running, Some(Phase::Boot)),

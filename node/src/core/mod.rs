@@ -173,6 +173,9 @@ impl Core {
             Input::Worked { tree, who, result } => {
                 self.operate(now, &tree, &mut all, |operator, cx| operator.worked(&who, result, cx));
             }
+            Input::Glimpsed { tree, path, glance } => {
+                self.operate(now, &tree, &mut all, |operator, cx| operator.child_glimpsed(&path, glance, cx));
+            }
             Input::Timer(key) => {
                 let tree = key.tree.clone();
                 self.operate(now, &tree, &mut all, |operator, cx| operator.timer(&key, cx));

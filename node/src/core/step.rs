@@ -17,7 +17,7 @@ use homestak_protocol::secret::Secret;
 
 use super::record::Record;
 use crate::link::{Grant, KeyId, LinkId};
-use crate::world::{Configured, Ensured};
+use crate::world::{Configured, Ensured, Glance};
 
 /// When a step happens, and the chance that it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub enum Input {
     Worked { tree: TreeId, who: Who, result: Result<Worked, Fault> },
     /// A timer has run out.
     Timer(TimerKey),
+    /// What a machine waits for whose agent has not joined yet.
+    Glimpsed { tree: TreeId, path: NodePath, glance: Glance },
 }
 
 /// What the edge of a process asks of its core.
@@ -226,6 +228,10 @@ pub enum Effect {
     Report(Report),
     /// Wake the core later.
     Timer { key: TimerKey, after_ms: u64 },
+    /// Look now and then what a machine waits for, until its agent joins.
+    Watch { tree: TreeId, path: NodePath, scope: RunId, generation: Generation },
+    /// Its agent has joined, or is no longer waited for.
+    Unwatch { tree: TreeId, path: NodePath },
     /// Tell whoever listens in this process.
     Told(Told),
 }

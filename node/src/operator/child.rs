@@ -7,6 +7,7 @@ use homestak_protocol::secret::Secret;
 
 use super::{ChildState, Goal, Stage};
 use crate::link::{KeyId, LinkId};
+use crate::world::Glance;
 
 /// What the order in force wants of a child.
 #[derive(Debug, Clone)]
@@ -80,6 +81,10 @@ pub(super) struct Child {
     pub(super) hearing: u64,
     /// It was silent for too long while it was to be told of its end.
     pub(super) given_up_on: bool,
+    /// It is looked at now and then while its agent is waited for.
+    pub(super) watched: bool,
+    /// What it was last seen to wait for.
+    pub(super) glance: Option<Glance>,
     /// Its agent has shown itself, and has not joined yet.
     pub(super) enrolling: bool,
     /// Its token was shown with another key than the one that is bound to it.
@@ -118,6 +123,8 @@ impl Child {
             silent: false,
             hearing: epoch,
             given_up_on: false,
+            watched: false,
+            glance: None,
             enrolling: false,
             spurned: false,
             life_over: false,

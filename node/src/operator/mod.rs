@@ -32,6 +32,7 @@ pub use self::state::{ChildState, Goal, OwnStage, OwnState, Stage, Why};
 use crate::core::record::{Record, TreeImage, TreeState};
 use crate::core::step::{Effect, Sent, TimerKey, TimerKind, Who, Work, Worked};
 use crate::link::LinkId;
+use crate::world::Glance;
 
 /// The first pause before a retry; each further one is twice as long.
 const RETRY_BASE_MS: u64 = 200;
@@ -165,6 +166,21 @@ impl Operator {
     /// Somebody has shown a child's token, with another key than the one that it is bound to.
     pub(crate) fn child_spurned(&mut self, path: &NodePath, cx: &mut Cx<'_>) {
         self.with(path, cx, |_, child, _| child.spurned = true);
+    }
+
+    /// What a child waits for whose agent has not joined. Its address is known by whichever comes first.
+    pub(crate) fn child_glimpsed(&mut self, path: &NodePath, glance: Glance, cx: &mut Cx<'_>) {
+        self.with(path, cx, |operator, child, cx| {
+            if child.watched && child.state.stage == Stage::Booting {
+                if child.state.ip.is_none() && glance.ip.is_some() {
+                    child.state.ip = glance.ip;
+                    child.dirty = true;
+                    operator.node_made(child, None, cx);
+                }
+                child.glance = Some(glance);
+            }
+        });
+        self.finish(cx);
     }
 
     /// A child's agent is there.
@@ -323,6 +339,11 @@ impl Operator {
         let Some(mut child) = self.children.remove(path) else { return };
         self.busy -= usize::from(child.state.stage.takes_a_place());
         work(self, &mut child, cx);
+        if child.watched && child.state.stage != Stage::Booting {
+            child.watched = false;
+            child.glance = None;
+            cx.out.effects.push(Effect::Unwatch { tree: self.tree.clone(), path: path.clone() });
+        }
         if child.gone {
             self.open.remove(path);
             cx.out.records.push(Record::ChildGone(self.tree.clone(), path.clone()));
@@ -407,6 +428,15 @@ impl Operator {
             child.silent = true;
             child.hearing += 1;
             self.arm(child, TimerKind::Silence, after, cx);
+        }
+    }
+
+    /// Has it looked at, now and then, what the child waits for.
+    fn watch(&self, child: &mut Child, cx: &mut Cx<'_>) {
+        if !std::mem::replace(&mut child.watched, true) {
+            let (tree, path) = (self.tree.clone(), child.state.path.clone());
+            let (scope, generation) = (self.state.run, self.state.generation);
+            cx.out.effects.push(Effect::Watch { tree, path, scope, generation });
         }
     }
 

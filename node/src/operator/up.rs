@@ -215,6 +215,7 @@ impl Operator {
             } else if !child.silent {
                 child.silent = true;
                 self.arm(child, TimerKind::Limit, limits.boot, cx);
+                self.watch(child, cx);
             }
             return;
         };
@@ -319,16 +320,7 @@ impl Operator {
                 }
             }
             Stage::Booting if child.state.goal == Goal::Up => {
-                let fault = Fault::new(
-                    Code::Boot,
-                    format!(
-                        "the machine runs ({}), but its agent did not join within {} s",
-                        shown(child.state.vmid),
-                        limits.boot.0 / 1000
-                    ),
-                )
-                .hint("look at the machine's console; is the agent in its image, and can it reach its host's UDP port?")
-                .at(&child.state.path);
+                let fault = never_joined(child, limits.boot);
                 child.life_over |= child.spurned;
                 self.fail(child, phase_of(child), fault, cx);
             }
@@ -418,6 +410,17 @@ impl Operator {
             Goal::Up => {}
         }
     }
+}
+
+/// Its agent has not joined, for what it was last seen to wait for.
+fn never_joined(child: &Child, limit: Millis) -> Fault {
+    let (id, seconds) = (shown(child.state.vmid), limit.0 / 1000);
+    let seen = child.glance.as_ref().map(|glance| format!("; {}: {}", glance.layer, glance.text)).unwrap_or_default();
+    let hint = child.glance.as_ref().and_then(|glance| glance.hint.clone()).unwrap_or_else(|| {
+        "look at the machine's console; is the agent in its image, and can it reach its host's UDP port?".to_owned()
+    });
+    let text = format!("the machine runs ({id}), but its agent did not join within {seconds} s{seen}");
+    Fault::new(Code::Boot, text).hint(hint).at(&child.state.path)
 }
 
 /// The phase that a child is in which is not delegated yet.

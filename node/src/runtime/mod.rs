@@ -3,13 +3,16 @@
 //!
 //! One task (`shell`) owns the core, the journal, the timers and the links. It takes inputs from the hub, the uplink, the
 //! [`Handle`], timers and ended work; steps the core through everything that is ready; appends all records in one write;
-//! and only then begins the effects. Work and requests to children run in tasks of their own and come back as inputs.
+//! and only then begins the effects. Work and requests to children run in tasks of their own and come back as inputs; so do
+//! looks at machines whose agents are waited for (`glance`).
 //! Listeners hear what happens over a broadcast channel; one that is too slow is told so and asks for a snapshot.
 
+mod glance;
 mod handle;
 mod look;
 mod shell;
 mod timers;
+mod work;
 
 use std::sync::Arc;
 

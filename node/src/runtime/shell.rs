@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use homestak_protocol::event::{Progress, Scope};
+use homestak_protocol::event::{Phase, Progress, Scope};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Position, RunId};
 use homestak_protocol::message::{Reply, Report, Welcome};
@@ -13,17 +13,18 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::glance::Watches;
 use super::handle::{Call, Handle, Status};
 use super::timers::Timers;
 use super::{BootSource, Update};
 use crate::core::Core;
 use crate::core::record::Record;
-use crate::core::step::{Answer, Effect, Input, Moment, Output, Ticket, Told, Who, Work, Worked};
+use crate::core::step::{Answer, Effect, Input, Moment, Output, Ticket, Told, Who, Work};
 use crate::crash::{self, Side};
 use crate::journal::Journal;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Grant, HelloParts, HubEvent, LinkCommand, LinkHandle, LinkId, UplinkEvent};
-use crate::world::{Ensure, Remove, Task, World};
+use crate::world::{Glance, Task, World};
 
 /// How many calls of the edge may wait.
 const CALLS: usize = 64;
@@ -78,6 +79,7 @@ struct Shell {
     waiting: BTreeMap<Ticket, Waiting>,
     tickets: u64,
     working: BTreeMap<(TreeId, Who), CancellationToken>,
+    watches: Watches,
     reports: Option<mpsc::Sender<Report>>,
     /// Reports on their way to the uplink, which may be slower than we are. Entries are bounded by the core's window,
     /// the rest by the number of nodes, since only the latest word on each is kept.
@@ -107,6 +109,7 @@ pub(super) fn spawn(parts: Parts, life: &Lifecycle) -> Handle {
         waiting: BTreeMap::new(),
         tickets: 0,
         working: BTreeMap::new(),
+        watches: Watches::default(),
         reports: None,
         outgoing: VecDeque::new(),
         parent: None,
@@ -399,6 +402,10 @@ impl Shell {
                     let _ = inner.send(Inner::Looked(ticket, reply)).await;
                 });
             }
+            Effect::Watch { tree, path, scope, generation } => {
+                self.watch(Scope { tree, run: scope, generation }, path);
+            }
+            Effect::Unwatch { tree, path } => self.watches.end(&(tree, path)),
             Effect::Answer { ticket, answer } => self.answer(ticket, answer),
             Effect::Report(report) => self.report(report),
             Effect::Timer { key, after_ms } => self.timers.arm(key, Duration::from_millis(after_ms)),
@@ -432,7 +439,7 @@ impl Shell {
         let boot = (self.boot)(&path);
         let (crash, me) = (self.crash.clone(), self.place.clone());
         self.life.tracker.spawn(async move {
-            let done = work_done(&*world, &tree, path, run, work, boot, task);
+            let done = super::work::done(&*world, &tree, path, run, work, boot, task);
             let result = tokio::select! {
                 () = ending.cancelled() => return,
                 result = done => result,
@@ -442,6 +449,20 @@ impl Shell {
             }
             let _ = inner.send(Inner::Input(Input::Worked { tree, who, result })).await;
         });
+    }
+
+    /// Has it looked at, now and then, what a machine waits for.
+    fn watch(&mut self, scope: Scope, path: NodePath) {
+        let (inner, tree, place) = (self.inner.clone(), scope.tree.clone(), path.clone());
+        let tell = move |glance: Glance| {
+            let text = glance.layer.say(&glance.text);
+            let word = Progress { scope: scope.clone(), path: place.clone(), phase: Phase::Boot, text };
+            // The latest word counts, and the next look is soon.
+            let _ = inner.try_send(Inner::Progress(word));
+            let (tree, path) = (scope.tree.clone(), place.clone());
+            let _ = inner.try_send(Inner::Input(Input::Glimpsed { tree, path, glance }));
+        };
+        self.watches.begin((tree, path), Arc::clone(&self.world), &self.life, tell);
     }
 
     /// Sends a command without waiting for a link that is slow to take it.
@@ -530,31 +551,6 @@ impl Shell {
 fn refusal(what: &str, fault: Option<&Fault>) {
     if let Some(fault) = fault {
         tracing::warn!(what, code = fault.code.as_str(), node = fault.node.as_ref().map(NodePath::as_str), why = %fault.message, "refused");
-    }
-}
-
-async fn work_done(
-    world: &dyn World,
-    tree: &TreeId,
-    path: NodePath,
-    run: RunId,
-    work: Work,
-    boot: super::BootParts,
-    task: Task,
-) -> Result<Worked, Fault> {
-    match work {
-        Work::Ensure { run: _, incarnation, machine, cloud_init, token } => {
-            let boot = boot.with_token(token);
-            let ask =
-                Ensure { tree: tree.clone(), path, incarnation, run, machine: *machine, cloud_init: *cloud_init, boot };
-            world.ensure(ask, task).await.map(Worked::Ensured)
-        }
-        Work::Remove { vmid, only } => {
-            world.remove(Remove { tree: tree.clone(), path, vmid, only }, task).await.map(|()| Worked::Removed)
-        }
-        Work::BecomeHost(own) => world.become_host(path, *own, task).await.map(|()| Worked::Host),
-        Work::Configure(configuration) => world.configure(path, *configuration, task).await.map(Worked::Configured),
-        Work::Verify(own) => world.verify(path, *own, task).await.map(|()| Worked::Verified),
     }
 }
 

@@ -309,7 +309,7 @@ impl Sim {
                 self.clock.after(after_ms, Happening::Timer(pid, life, Box::new(key)));
             }
             // Nobody looks here: plans are not part of this.
-            Effect::Look { .. } | Effect::Told(_) => {}
+            Effect::Look { .. } | Effect::Watch { .. } | Effect::Unwatch { .. } | Effect::Told(_) => {}
         }
     }
 
@@ -337,7 +337,7 @@ impl Sim {
 /// Whether dying before this effect differs from dying before the next one.
 fn matters(effect: &Effect) -> bool {
     match effect {
-        Effect::Told(_) | Effect::Timer { .. } => false,
+        Effect::Told(_) | Effect::Timer { .. } | Effect::Watch { .. } | Effect::Unwatch { .. } => false,
         Effect::Report(report) => matches!(report, Report::Entries(_)),
         _ => true,
     }

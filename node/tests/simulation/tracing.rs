@@ -97,5 +97,6 @@ pub(crate) fn of_effect(effect: &Effect) -> Option<String> {
         Effect::Answer { answer, .. } => format!("> answer {answer:?}"),
         Effect::Timer { key, after_ms } => format!("> timer {:?} {:?} e{} {after_ms}", key.who, key.kind, key.epoch),
         Effect::Look { .. } | Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
+        Effect::Watch { .. } | Effect::Unwatch { .. } => return None,
     })
 }

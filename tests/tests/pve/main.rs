@@ -11,4 +11,5 @@ mod crash;
 mod faults;
 mod provider;
 mod trees;
+mod waiting;
 mod weather;

@@ -9,7 +9,7 @@
 //! process is the only one to decide is what the state folder's lock is for.
 //!
 //! - `record`: what is known of a machine. - `spawn`: starting one. - `machine`: everything that is done to one.
-//! - `trash`: destroying one. - `inside`: a machine as its own agent sees it. - `faults`, `links`: what tests can do to it.
+//! - `sight`: how one looks from the outside. - `trash`: destroying one. - `inside`: a machine as its own agent sees it. - `faults`, `links`: what tests can do to it.
 
 mod claims;
 pub mod faults;
@@ -18,6 +18,7 @@ pub mod inside;
 mod keeper;
 mod machine;
 pub mod record;
+mod sight;
 mod spawn;
 mod trash;
 
@@ -44,7 +45,7 @@ pub use self::spawn::{Launcher, SPAWN};
 use self::trash::{DRAFT, TRASH, end_machines};
 use crate::facts;
 use crate::files::{FileError, private_folder};
-use crate::provider::{Identity, Owned, Provider, Tag};
+use crate::provider::{Identity, Owned, Provider, Sight, Tag};
 
 /// What the provider needs to know.
 pub struct Options {
@@ -223,6 +224,15 @@ impl Provider for Local {
         self.operate(&machine, task, |_, slot, gate| async move {
             let _gate = gate;
             Ok(machine::look(&slot, &identity)?.map(|record| IpAddr::from(record.ip)).into_iter().collect())
+        })
+    }
+
+    fn sight(&self, machine: Identity, _task: Task) -> Work<'_, Option<Sight>> {
+        let slot = self.yard.slot(&machine.tag());
+        Box::pin(async move {
+            let folder = slot.folder.clone();
+            let looked = blocking(move || sight::look(&folder)).await?;
+            looked.map_err(|error| storage("the machine could not be looked at", &error))
         })
     }
 

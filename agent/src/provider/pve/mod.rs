@@ -5,7 +5,7 @@
 //!
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
-//! - `owner`, `find`: whose a guest is; `limits`: how much is done at once.
+//! - `owner`, `find`: whose a guest is; `sight`: how one looks from the outside; `limits`: how much is done at once.
 //! - `make`, `adopt`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made
 //!   from.
 
@@ -20,6 +20,7 @@ mod make;
 mod owner;
 mod power;
 mod record;
+mod sight;
 mod snippet;
 mod task;
 mod vm;
@@ -47,7 +48,7 @@ use self::task::Undone;
 use crate::facts;
 use crate::files::{FileError, private_folder};
 use crate::provider::local::inside::Inside;
-use crate::provider::{Identity, Owned, Provider};
+use crate::provider::{Identity, Owned, Provider, Sight};
 use crate::settings::PveSettings;
 
 /// What the provider needs to know.
@@ -186,6 +187,10 @@ impl Provider for Pve {
             };
             unless_cancelled(&task, look).await
         })
+    }
+
+    fn sight(&self, machine: Identity, task: Task) -> Work<'_, Option<Sight>> {
+        Box::pin(async move { unless_cancelled(&task, self.host.sight(&machine)).await })
     }
 
     fn stop(&self, machine: Identity, task: Task) -> Work<'_, ()> {

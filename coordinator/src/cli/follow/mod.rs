@@ -138,7 +138,7 @@ impl Follower<'_> {
                     self.cancel();
                 }
             }
-            Answer::Node(node) => self.screen.node(node),
+            Answer::Node(node) => self.screen.node(*node),
             Answer::Progress { path, phase, text } => self.screen.progress(&path, phase, text),
             Answer::Log(line) if self.context.verbose > 0 => {
                 self.screen.say(&[format!("{}  {}  {}", line.at, line.path, line.text)]);

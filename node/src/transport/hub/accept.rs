@@ -40,6 +40,7 @@ pub(super) async fn run(endpoint: Endpoint, hub: Arc<Shared>, tasks: TaskTracker
 /// Lets somebody queue, sends them back to prove their address first, or turns them away.
 fn admit(hub: &Shared, door: &mut Door, incoming: Incoming) {
     let address = incoming.remote_address();
+    hub.callers.note(address.ip());
     let enter = || hub.unproven.enter(address.ip());
     match enter().or_else(|why| if door.make_way() { enter() } else { Err(why) }) {
         Err(why) => {

@@ -5,6 +5,7 @@
 //! says. A child that stops reading stops its own link and nothing else.
 
 mod accept;
+mod callers;
 mod door;
 mod enrol;
 mod fetch;
@@ -29,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::callers::Callers;
 use self::refusals::{Refusals, What};
 use self::unproven::Unproven;
 use super::addresses::Addresses;
@@ -92,6 +94,7 @@ struct Shared {
     timing: Timing,
     unproven: Unproven,
     refusals: Refusals,
+    callers: Callers,
     last_link: AtomicU64,
     /// Answers what children fetch; unset where nobody does.
     source: OnceLock<Arc<dyn SpecSource>>,
@@ -114,6 +117,7 @@ impl Hub {
             timing,
             unproven: Unproven::default(),
             refusals: Refusals::default(),
+            callers: Callers::default(),
             last_link: AtomicU64::new(0),
             source: OnceLock::new(),
         };
@@ -133,6 +137,11 @@ impl Hub {
     /// Where a machine that is about to be made can reach it: its `HOMESTAK_SERVER`, as `host:port` each.
     pub fn servers_for(&self, child: &NodePath) -> Vec<String> {
         self.shared.addresses.all(child, self.shared.bound)
+    }
+
+    /// From where packets have come.
+    pub fn callers(&self) -> Callers {
+        self.shared.callers.clone()
     }
 
     /// Lets this source answer what children fetch. The first one that is given stays.

@@ -113,6 +113,11 @@ impl Power {
         self.status == "running"
     }
 
+    /// `running`, `stopped`, `paused`.
+    pub(crate) fn name(&self) -> &str {
+        &self.status
+    }
+
     /// Whether the cluster's HA manager starts and stops it.
     pub(crate) const fn is_ha_managed(&self) -> bool {
         self.ha.managed
