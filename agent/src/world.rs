@@ -109,14 +109,11 @@ impl AgentWorld {
         provider.destroy(machine, task).await
     }
 
-    async fn machines(&self, tree: TreeId, task: Task) -> Result<Vec<Owned>, Fault> {
+    async fn machines(&self, task: Task) -> Result<Vec<(TreeId, Owned)>, Fault> {
         let owned = self.provider()?.list_owned(task).await?;
-        let of_it = owned.into_iter().filter(|machine| machine.tree == tree);
-        let seen = of_it.map(|machine| Owned {
-            path: machine.path,
-            incarnation: machine.incarnation,
-            vmid: Some(machine.vmid),
-            running: machine.running,
+        let seen = owned.into_iter().map(|machine| {
+            let (vmid, running) = (Some(machine.vmid), machine.running);
+            (machine.tree, Owned { path: machine.path, incarnation: machine.incarnation, vmid, running })
         });
         Ok(seen.collect())
     }
@@ -207,7 +204,14 @@ impl World for AgentWorld {
     }
 
     fn owned(&self, tree: TreeId, task: Task) -> Work<'_, Vec<Owned>> {
-        Box::pin(self.machines(tree, task))
+        Box::pin(async move {
+            let all = self.machines(task).await?;
+            Ok(all.into_iter().filter(|(of, _)| *of == tree).map(|(_, machine)| machine).collect())
+        })
+    }
+
+    fn inventory(&self, task: Task) -> Work<'_, Vec<(TreeId, Owned)>> {
+        Box::pin(self.machines(task))
     }
 
     fn glance(&self, tree: TreeId, path: NodePath, since: Instant, task: Task) -> Work<'_, Option<Glance>> {

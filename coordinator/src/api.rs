@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::documents::{
     AgentsDocument, BackupDocument, DiagnosticDocument, ErrorDocument, JoinDocument, LogLine, LogsDocument,
-    ManifestsDocument, NodeDocument, PlanDocument, PreflightDocument, RunDocument, RunSummary, RunsDocument,
-    ServerDocument, StatusDocument, ValidateDocument,
+    ManifestsDocument, NodeDocument, OrphanDocument, OrphansDocument, PlanDocument, PreflightDocument, RunDocument,
+    RunSummary, RunsDocument, ServerDocument, StatusDocument, ValidateDocument,
 };
 use crate::site::secrets::Keys;
 use crate::tokens::TokenDocument;
@@ -257,6 +257,13 @@ pub enum Request {
         /// The host.
         host: HostName,
     },
+    /// What hosts have that no recorded tree names: [`Document::Orphans`].
+    Orphans {
+        /// A host, with everything below it; all where none.
+        host: Option<HostName>,
+        /// Destroy these, if they are still orphans. What else is there is not touched.
+        destroy: Option<Vec<OrphanDocument>>,
+    },
     /// Who is there: [`Document::Agents`].
     Agents,
     /// Let a host's agent join: [`Document::Join`].
@@ -421,6 +428,8 @@ pub enum Document {
     Cancelled(RunSummary),
     /// `preflight`.
     Preflight(PreflightDocument),
+    /// `orphans`.
+    Orphans(OrphansDocument),
     /// `agents`.
     Agents(AgentsDocument),
     /// `agents join`.

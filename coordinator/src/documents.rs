@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC, durations seconds with three digits after the point.
 
+mod orphans;
 mod preflight;
 mod secrets;
 
@@ -14,6 +15,7 @@ use homestak_protocol::ids::RunId;
 use homestak_protocol::order::NodeKind;
 use serde::{Deserialize, Serialize};
 
+pub use self::orphans::{OrphanDocument, OrphansDocument};
 pub use self::preflight::{CheckDocument, CheckStatus, PreflightDocument};
 pub use self::secrets::{DecryptedDocument, SecretsCheckDocument, SecretsSections, SecretsWrittenDocument};
 use crate::api::RunVerb;

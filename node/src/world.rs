@@ -151,6 +151,11 @@ pub trait World: Send + Sync + 'static {
         no_machines()
     }
 
+    /// The machines of ours that there are, of any tree of any site.
+    fn inventory(&self, _: Task) -> Work<'_, Vec<(TreeId, Owned)>> {
+        no_machines()
+    }
+
     /// Looks what a machine waits for that has been started `since` a while and whose agent has not joined. None where
     /// there is nothing to see.
     fn glance(&self, _tree: TreeId, _path: NodePath, _since: Instant, _: Task) -> Work<'_, Option<Glance>> {

@@ -210,6 +210,20 @@ pub enum Request {
         /// The tree.
         tree: TreeId,
     },
+    /// Look which machines of any tree of any site the host at this place really has, or hand the word on towards it. From
+    /// [`crate::version::INVENTORY`] on.
+    Inventory {
+        /// The host's place.
+        at: NodePath,
+    },
+    /// Destroy this one machine, which no tree names any more, or hand the word on towards its host. Answered once it is
+    /// gone. From [`crate::version::INVENTORY`] on.
+    Discard {
+        /// The host's place.
+        at: NodePath,
+        /// The machine, as its host has told of it.
+        machine: Held,
+    },
 }
 
 /// The answer to it.
@@ -223,6 +237,21 @@ pub enum Reply {
     Surveyed(Vec<Surveyed>),
     /// The machines that there are.
     Seen(Vec<Seen>),
+    /// The machines that there are, of any tree.
+    Inventory(Vec<Held>),
+}
+
+/// A machine of whichever tree, as its host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Held {
+    /// The tree, and in it the site.
+    pub tree: TreeId,
+    /// The node.
+    pub path: NodePath,
+    /// Its id on that host.
+    pub vmid: Option<Vmid>,
+    /// Whether it runs.
+    pub running: bool,
 }
 
 /// A machine of ours, as its host sees it.

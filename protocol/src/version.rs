@@ -11,7 +11,7 @@ pub const ALPN_LINK: &[u8] = b"homestak/1";
 pub const ALPN_ENROL: &[u8] = b"homestak-enrol/1";
 
 /// The protocol numbers that this build speaks.
-pub const SUPPORTED: Range = Range { lowest: 1, highest: 4 };
+pub const SUPPORTED: Range = Range { lowest: 1, highest: 5 };
 
 /// The first protocol number whose parents understand [`crate::message::Opening::Fetch`]; an older one would take it for
 /// foul play and close the link.
@@ -23,6 +23,10 @@ pub const LOOK: u16 = 3;
 /// The first protocol number whose parents understand [`crate::event::Change::Drift`]; an older one is told it in words
 /// that it knows.
 pub const DRIFT: u16 = 4;
+
+/// The first protocol number whose children understand [`crate::message::Request::Inventory`] and
+/// [`crate::message::Request::Discard`].
+pub const INVENTORY: u16 = 5;
 
 /// An inclusive range of protocol numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

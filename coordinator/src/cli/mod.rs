@@ -11,6 +11,7 @@ mod destroy;
 mod follow;
 mod logs;
 mod manifests;
+mod orphans;
 mod plan;
 mod preflight;
 mod remedy;
@@ -78,6 +79,7 @@ async fn ask(context: &Context, command: Command) -> Outcome {
         Command::Destroy(given) | Command::Manifest(Manifest::Destroy(given)) => destroy::run(context, &given).await,
         Command::Test(given) | Command::Manifest(Manifest::Test(given)) => verb::test(context, &given).await,
         Command::Preflight(given) => preflight::run(context, &given).await,
+        Command::Orphans(given) => orphans::run(context, &given).await,
         Command::Plan(given) => plan::run(context, &given).await,
         Command::Status(given) => status::run(context, &given).await,
         Command::Runs(given) => runs::list(context, &given).await,

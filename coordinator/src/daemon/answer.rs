@@ -74,6 +74,12 @@ async fn dispatch(
             let exit = if document.passed { Exit::Done } else { Exit::Failed };
             return Ok(Some((exit, Document::Preflight(document))));
         }
+        Request::Orphans { host, destroy } => {
+            let document = engine.orphans(host.as_ref(), destroy.as_deref()).await?;
+            let left = document.orphans.iter().any(|orphan| orphan.destroyed == Some(false));
+            let exit = if left { Exit::Failed } else { Exit::Done };
+            return Ok(Some((exit, Document::Orphans(document))));
+        }
         Request::Agents => Document::Agents(engine.agents().await?),
         Request::AgentsJoin { host, replace } => Document::Join(join(daemon, &host, replace).await?),
         Request::AgentsRevoke { path } => {

@@ -16,6 +16,7 @@ pub(crate) mod clock;
 mod follow;
 mod log;
 mod look;
+mod orphans;
 mod outcome;
 mod plan;
 mod preflight;

@@ -3,7 +3,7 @@
 use homestak_node::runtime::{Handle, RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
-use homestak_protocol::message::{Seen, Surveyed};
+use homestak_protocol::message::{Held, Seen, Surveyed};
 use homestak_protocol::order::Directive;
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -31,6 +31,10 @@ pub trait Reach: Clone + Send + Sync + 'static {
     fn survey(&self, host: NodePath) -> impl Future<Output = Result<Vec<Surveyed>, Fault>> + Send;
     /// Asks a host which machines of a tree it really has.
     fn look(&self, at: NodePath, tree: TreeId) -> impl Future<Output = Result<Vec<Seen>, Fault>> + Send;
+    /// Asks a host which machines of any tree of any site it really has.
+    fn inventory(&self, at: NodePath) -> impl Future<Output = Result<Vec<Held>, Fault>> + Send;
+    /// Has a host destroy a machine that no tree names; it is gone once this returns.
+    fn discard(&self, at: NodePath, machine: Held) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Takes what a host has for true.
     fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Drops a tree that is gone.
@@ -69,6 +73,12 @@ impl Reach for Handle {
     }
     async fn look(&self, at: NodePath, tree: TreeId) -> Result<Vec<Seen>, Fault> {
         Handle::look(self, at, tree).await
+    }
+    async fn inventory(&self, at: NodePath) -> Result<Vec<Held>, Fault> {
+        Handle::inventory(self, at).await
+    }
+    async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
+        Handle::discard(self, at, machine).await
     }
     async fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> Result<(), Fault> {
         Handle::adopt(self, host, surveyed).await

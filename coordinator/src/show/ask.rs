@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal as _};
 
-use homestak_coord::documents::NodeDocument;
+use homestak_coord::documents::{NodeDocument, OrphanDocument};
 
 use super::count;
 use super::style::{Style, Tone, cut};
@@ -22,6 +22,17 @@ pub(crate) fn warning(manifest: &str, host: &str, nodes: &[NodeDocument], column
         "This action cannot be undone.".to_owned(),
         QUESTION.to_owned(),
     ]
+}
+
+/// The same about machines that no tree names.
+pub(crate) fn about_orphans(orphans: &[OrphanDocument], columns: usize, style: Style) -> Vec<String> {
+    let title = format!("WARNING: This will destroy {}.", count::of(orphans.len(), "machine"));
+    let each = orphans.iter().map(|orphan| {
+        let id = orphan.vm_id.map(|id| format!(", id {id}")).unwrap_or_default();
+        cut(&format!("  {} on {}{id}", orphan.path, orphan.host), columns.saturating_sub(1), style)
+    });
+    let end = ["This action cannot be undone.".to_owned(), QUESTION.to_owned()];
+    std::iter::once(style.paint(Tone::Bad, title)).chain(each).chain(end).collect()
 }
 
 /// Whether the person at the terminal agrees; no where there is none.

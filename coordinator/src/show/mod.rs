@@ -11,6 +11,7 @@ pub(crate) mod lists;
 pub(crate) mod live;
 pub(crate) mod mark;
 pub(crate) mod nodes;
+pub(crate) mod orphans;
 pub(crate) mod outline;
 pub(crate) mod plain;
 pub(crate) mod printer;

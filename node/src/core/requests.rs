@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use homestak_protocol::event::Status;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::RunId;
-use homestak_protocol::message::{Reply, Request, Surveyed};
+use homestak_protocol::message::{Held, Reply, Request, Surveyed};
 use homestak_protocol::order::{Directive, OpaqueOrder, OrderError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::version::LOOK;
+use homestak_protocol::version::{INVENTORY, LOOK};
 
 use super::record::Record;
 use super::step::{Answer, Effect, Local, Moment, RootOrder, Sent, Ticket};
@@ -39,6 +39,14 @@ impl Core {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Inventory { at } => match self.inventory(ticket, at, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
         };
         answer(ticket, result, all);
     }
@@ -61,6 +69,14 @@ impl Core {
                 None => Err(absent(&host)),
             },
             Local::Look { at, tree } => match self.look(ticket, at, tree, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Local::Inventory(at) => match self.inventory(ticket, at, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Local::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
@@ -216,15 +232,52 @@ impl Core {
             all.out.effects.push(Effect::Look { ticket, tree, lives });
             return Ok(());
         }
+        self.hand_on(ticket, at.clone(), Request::Look { at, tree }, LOOK, all)
+    }
+
+    /// Looks which machines of any tree there are, or hands the word on; the answer comes later.
+    fn inventory(&self, ticket: Ticket, at: NodePath, all: &mut Gathered) -> Result<(), Fault> {
+        if at == self.me {
+            all.out.effects.push(Effect::Inventory { ticket });
+            return Ok(());
+        }
+        self.hand_on(ticket, at.clone(), Request::Inventory { at }, INVENTORY, all)
+    }
+
+    /// Destroys a machine that no tree names, or hands the word on; the answer comes later.
+    fn discard(&self, ticket: Ticket, at: NodePath, machine: Held, all: &mut Gathered) -> Result<(), Fault> {
+        if at != self.me {
+            return self.hand_on(ticket, at.clone(), Request::Discard { at, machine }, INVENTORY, all);
+        }
+        let busy = self
+            .trees
+            .get(&machine.tree)
+            .is_some_and(|held| !held.operator.state().settled && held.operator.has_child(&machine.path));
+        if busy {
+            let text = format!("{} is being worked on: its tree is not settled", machine.path);
+            return Err(Fault::new(Code::Busy, text).at(&machine.path));
+        }
+        all.out.effects.push(Effect::Discard { ticket, machine });
+        Ok(())
+    }
+
+    /// Hands a request on towards the place that it is for, to a child that knows it.
+    fn hand_on(
+        &self,
+        ticket: Ticket,
+        at: NodePath,
+        request: Request,
+        since: u16,
+        all: &mut Gathered,
+    ) -> Result<(), Fault> {
         let step = self.me.step_towards(&at);
         let step = step.ok_or_else(|| Fault::new(Code::NotFound, format!("{at} is not below {}", self.me)))?;
         let link = self.links.get(&step).map(|link| link.id).ok_or_else(|| absent(&step))?;
-        if self.presences.get(&step).is_none_or(|presence| presence.protocol < LOOK) {
+        if self.presences.get(&step).is_none_or(|presence| presence.protocol < since) {
             let text = format!("the agent of {step} is too old to be asked which machines there are");
             return Err(Fault::new(Code::Version, text).at(&step));
         }
-        let (request, sent) = (Request::Look { at, tree }, Sent::For(ticket));
-        all.out.effects.push(Effect::Send { path: step, link, request, sent });
+        all.out.effects.push(Effect::Send { path: step, link, request, sent: Sent::For(ticket) });
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use homestak_protocol::event::{Drift, Event, NodeView, Phase, Presence, Progress};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
-use homestak_protocol::message::{Hello, Reply, Report, Request, Surveyed};
+use homestak_protocol::message::{Held, Hello, Reply, Report, Request, Surveyed};
 use homestak_protocol::order::{CloudInit, Configuration, Directive, Machine, OpaqueOrder, Own, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -95,6 +95,10 @@ pub enum Local {
     Forget(TreeId),
     /// Ask a host which machines of a tree it really has.
     Look { at: NodePath, tree: TreeId },
+    /// Ask a host which machines of any tree it really has.
+    Inventory(NodePath),
+    /// Have a host destroy a machine that no tree names.
+    Discard { at: NodePath, machine: Held },
     /// Tell how this machine is no longer what this generation of its tree made of it.
     Drift { tree: TreeId, generation: Generation, drift: Drift },
 }
@@ -222,6 +226,10 @@ pub enum Effect {
     Close { path: NodePath, link: LinkId, why: Fault },
     /// Look which machines of a tree there are, and answer whoever holds the ticket; those with these lives are on record.
     Look { ticket: Ticket, tree: TreeId, lives: BTreeMap<NodePath, Incarnation> },
+    /// Look which machines of any tree there are, and answer whoever holds the ticket.
+    Inventory { ticket: Ticket },
+    /// Destroy this machine, and answer whoever holds the ticket.
+    Discard { ticket: Ticket, machine: Held },
     /// Answer whoever holds the ticket.
     Answer { ticket: Ticket, answer: Answer },
     /// Tell the parent.
@@ -248,6 +256,8 @@ impl Effect {
                 Request::Revoke(_) => "send-revoke",
                 Request::Survey => "send-survey",
                 Request::Look { .. } => "send-look",
+                Request::Inventory { .. } => "send-inventory",
+                Request::Discard { .. } => "send-discard",
             }),
             Effect::Ack { .. } => Some("ack"),
             Effect::Answer { .. } => Some("answer"),

@@ -3,7 +3,7 @@
 use homestak_protocol::event::{Drift, Presence};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Generation;
-use homestak_protocol::message::{Reply, Seen, Surveyed, Welcome};
+use homestak_protocol::message::{Held, Reply, Seen, Surveyed, Welcome};
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -108,6 +108,19 @@ impl Handle {
             Reply::Seen(seen) => Ok(seen),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
+    }
+
+    /// Asks a host which machines of any tree of any site it really has.
+    pub async fn inventory(&self, at: NodePath) -> Result<Vec<Held>, Fault> {
+        match self.ask(Local::Inventory(at)).await? {
+            Reply::Inventory(held) => Ok(held),
+            _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
+        }
+    }
+
+    /// Has a host destroy a machine that no tree names. It is gone once this returns.
+    pub async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
+        self.ask(Local::Discard { at, machine }).await.map(drop)
     }
 
     /// Takes what a host has for true.

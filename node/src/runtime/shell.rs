@@ -394,13 +394,14 @@ impl Shell {
                 self.command(link, LinkCommand::Close(why));
                 self.links.remove(&link);
             }
-            Effect::Look { ticket, tree, lives } => {
-                let (world, ending) = (Arc::clone(&self.world), self.life.ending.child_token());
-                let inner = self.inner.clone();
-                self.life.tracker.spawn(async move {
-                    let reply = super::look::reply(&*world, tree, &lives, ending).await;
-                    let _ = inner.send(Inner::Looked(ticket, reply)).await;
-                });
+            Effect::Look { ticket, tree, lives } => self.look(ticket, move |world, ending| async move {
+                super::look::reply(&*world, tree, &lives, ending).await
+            }),
+            Effect::Inventory { ticket } => {
+                self.look(ticket, |world, ending| async move { super::look::inventory(&*world, ending).await })
+            }
+            Effect::Discard { ticket, machine } => {
+                self.look(ticket, |world, ending| async move { super::look::discard(&*world, machine, ending).await })
             }
             Effect::Watch { tree, path, scope, generation } => {
                 self.watch(Scope { tree, run: scope, generation }, path);
@@ -448,6 +449,19 @@ impl Shell {
                 crash.reach(&name, Side::After, &me);
             }
             let _ = inner.send(Inner::Input(Input::Worked { tree, who, result })).await;
+        });
+    }
+
+    /// Looks at machines in a task of its own, and answers whoever holds the ticket.
+    fn look<F>(&self, ticket: Ticket, look: impl FnOnce(Arc<dyn World>, CancellationToken) -> F)
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let looking = look(Arc::clone(&self.world), self.life.ending.child_token());
+        let inner = self.inner.clone();
+        self.life.tracker.spawn(async move {
+            let reply = looking.await;
+            let _ = inner.send(Inner::Looked(ticket, reply)).await;
         });
     }
 

@@ -194,6 +194,11 @@ fn requests(folder: &mut Folder) {
         Request::Revoke(_) => "request_revoke", Request::Revoke(edge());
         Request::Survey => "request_survey", Request::Survey;
         Request::Look { .. } => "request_look", Request::Look { at: edge(), tree: tree() };
+        Request::Inventory { .. } => "request_inventory", Request::Inventory { at: edge() };
+        Request::Discard { .. } => "request_discard", Request::Discard {
+            at: edge(),
+            machine: Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
+        };
     });
     folder.message(
         "request_order_with_word",
@@ -207,6 +212,10 @@ fn requests(folder: &mut Folder) {
         Reply::Seen(_) => "reply_seen", Reply::Seen(vec![
             Seen { path: edge(), vmid: Vmid::new(99_012), running: true, known: false },
             Seen { path: edge(), vmid: None, running: false, known: true },
+        ]);
+        Reply::Inventory(_) => "reply_inventory", Reply::Inventory(vec![
+            Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
+            Held { tree: tree(), path: edge(), vmid: None, running: false },
         ]);
     });
 }

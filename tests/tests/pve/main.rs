@@ -9,6 +9,7 @@
 
 mod crash;
 mod faults;
+mod orphans;
 mod provider;
 mod trees;
 mod waiting;

@@ -20,6 +20,7 @@ mod files;
 mod hostile;
 mod impostor;
 mod links;
+mod orphans;
 mod plan;
 mod raw;
 mod repos;

@@ -3,6 +3,7 @@
 mod agents;
 mod config;
 mod manifests;
+mod orphans;
 mod preflight;
 mod run;
 mod secrets;
@@ -20,6 +21,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::agents::{Agents, AgentsCommand, Join, Revoke};
 pub(crate) use self::config::{AnsibleVars, Config, Host as ConfigHost, Spec as ConfigSpec, Tfvars};
 pub(crate) use self::manifests::{Format, Manifests, Show};
+pub(crate) use self::orphans::Orphans;
 pub(crate) use self::preflight::Preflight;
 pub(crate) use self::run::{Apply, Destroy, Plan, RunArgs, Test};
 pub(crate) use self::secrets::{Encrypt, Init, Secrets};
@@ -121,6 +123,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Manifests(Manifests),
     Preflight(Preflight),
+    Orphans(Orphans),
     #[command(subcommand)]
     Config(Config),
     #[command(subcommand)]

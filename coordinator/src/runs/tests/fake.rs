@@ -8,7 +8,7 @@ use homestak_node::runtime::{RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::{Action, NodeView, Presence, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, RunId, Vmid};
-use homestak_protocol::message::{Seen, Surveyed};
+use homestak_protocol::message::{Held, Seen, Surveyed};
 use homestak_protocol::order::{Directive, Order, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -232,6 +232,14 @@ impl Reach for Fake {
         let nodes = state.trees.get(&tree).map(|snapshot| snapshot.nodes.clone()).unwrap_or_default();
         let there = nodes.into_iter().filter(|view| at.carries(&view.path) && !view.status.is_gone());
         Ok(there.map(|view| Seen { path: view.path, vmid: view.vmid, running: true, known: true }).collect())
+    }
+
+    async fn inventory(&self, _at: NodePath) -> Result<Vec<Held>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn discard(&self, _at: NodePath, _machine: Held) -> Result<(), Fault> {
+        Ok(())
     }
 
     async fn adopt(&self, _host: NodePath, _surveyed: Vec<Surveyed>) -> Result<(), Fault> {
