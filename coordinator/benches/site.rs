@@ -78,6 +78,7 @@ fn lower(choice: &SiteChoice) -> usize {
         key: &SigningKey::from_bytes([1; 32]),
         now_s: 1_700_000_000,
         chance: &Chance::Kernel,
+        plain: &Default::default(),
     };
     order(&with, resolved).expect("sound").nodes.len()
 }

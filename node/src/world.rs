@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use homestak_protocol::event::Facts;
+use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Incarnation, RunId, Vmid};
 use homestak_protocol::order::{CloudInit, Configuration, Machine, Own};
@@ -53,6 +54,8 @@ pub struct Ensure {
     pub cloud_init: CloudInit,
     /// What its agent needs to join.
     pub boot: Boot,
+    /// What more there is to say of it.
+    pub extras: MachineExtras,
 }
 
 /// What a machine's agent needs to join its parent.

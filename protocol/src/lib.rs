@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod event;
+pub mod extras;
 pub mod fault;
 pub mod frame;
 pub mod ids;

@@ -9,13 +9,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
+use crate::extras::Extras;
 use crate::ids::{Generation, RunId, Vmid};
 use crate::name::{NodeName, SiteName};
 use crate::path::{NodePath, TreeId};
 use crate::secret::Secret;
 
-/// The version of the bytes in an [`OpaqueOrder`] that this build writes, and the newest that it reads.
-pub const ORDER_VERSION: u16 = 1;
+/// The newest version of the bytes in an [`OpaqueOrder`] that this build reads: 1 is an [`Order`] alone, 2 an order and its
+/// [`Extras`] as a JSON text. An order without extras is written as version 1, which every agent reads.
+pub const ORDER_VERSION: u16 = 2;
+/// An order alone.
+const PLAIN: u16 = 1;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -280,18 +284,40 @@ pub enum OrderError {
     /// Not an order.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// An order, but what it says besides is not what belongs there.
+    #[error("what the order says besides cannot be read: {0}")]
+    Extras(String),
 }
 
 impl OpaqueOrder {
     /// Encodes an order for its addressee.
     pub fn close(order: &Order) -> Result<Self, CodecError> {
-        Ok(Self { version: ORDER_VERSION, bytes: codec::encode(order)? })
+        Ok(Self { version: PLAIN, bytes: codec::encode(order)? })
+    }
+
+    /// The same with what there is to say besides.
+    pub fn close_with(order: &Order, extras: &Extras) -> Result<Self, OrderError> {
+        if extras.is_empty() {
+            return Ok(Self::close(order)?);
+        }
+        let text = serde_json::to_string(extras).map_err(|error| OrderError::Extras(error.to_string()))?;
+        Ok(Self { version: ORDER_VERSION, bytes: codec::encode(&(order, text))? })
     }
 
     /// Decodes it; for the addressee.
     pub fn open(&self) -> Result<Order, OrderError> {
+        self.open_with().map(|(order, _)| order)
+    }
+
+    /// The same with what it says besides.
+    pub fn open_with(&self) -> Result<(Order, Extras), OrderError> {
         match self.version {
-            1..=ORDER_VERSION => Ok(codec::decode(&self.bytes)?),
+            PLAIN => Ok((codec::decode(&self.bytes)?, Extras::default())),
+            ORDER_VERSION => {
+                let (order, text): (Order, String) = codec::decode(&self.bytes)?;
+                let extras = serde_json::from_str(&text).map_err(|error| OrderError::Extras(error.to_string()))?;
+                Ok((order, extras))
+            }
             other => Err(OrderError::Version(other)),
         }
     }

@@ -28,6 +28,10 @@ pub const DRIFT: u16 = 4;
 /// [`crate::message::Request::Discard`].
 pub const INVENTORY: u16 = 5;
 
+/// The first protocol number whose children read version 2 of orders, whether their Hello says so or is known only to their
+/// parent.
+pub const ORDER_EXTRAS: u16 = 5;
+
 /// An inclusive range of protocol numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {

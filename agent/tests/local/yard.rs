@@ -71,6 +71,7 @@ pub(crate) fn ask(text: &str) -> Ensure {
             bridge: None,
         },
         cloud_init: CloudInit::default(),
+        extras: Default::default(),
         boot: Boot {
             // Nobody answers there: the agent goes on asking, which is all that is wanted of it here.
             servers: vec!["127.0.0.1:9".into()],

@@ -15,6 +15,7 @@ mod sight;
 use homestak_manifests::graph::Member;
 use homestak_manifests::model::Mode;
 use homestak_manifests::{Graph, Manifest};
+use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
 use homestak_protocol::name::{HostName, NodeName, SiteName};
@@ -26,7 +27,7 @@ pub use self::chance::{Chance, random};
 pub use self::compare::{Comparison, Planned, compare};
 pub(crate) use self::compare::{may_exist, only_seen};
 pub use self::limits::LimitOverrides;
-pub use self::orders::{Ordering, order};
+pub use self::orders::{Ordering, cannot_carry, order};
 pub use self::sight::Sight;
 use crate::site::Site;
 use crate::store::PlannedNode;
@@ -51,6 +52,8 @@ pub struct ResolvedNode {
     pub configuration: Configuration,
     /// What its first boot is told.
     pub cloud_init: CloudInit,
+    /// What more there is to say of its machine.
+    pub extras: MachineExtras,
     /// Where the node that carries it stands in the creation order; none for one on the host itself.
     pub carrier: Option<usize>,
 }
@@ -138,7 +141,8 @@ fn node(
     };
     let planned =
         PlannedNode { path, kind: node.kind, machine, spec: spec.cloned(), spec_digest, pull, orphaned: false };
-    Ok(ResolvedNode { name: node.name.clone(), planned, configuration, cloud_init, carrier })
+    let extras = site.extras(node.kind, node.preset.as_ref(), node.image.as_ref(), host);
+    Ok(ResolvedNode { name: node.name.clone(), planned, configuration, cloud_init, extras, carrier })
 }
 
 /// The id that a base gives to the node of this index.

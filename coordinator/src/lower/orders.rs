@@ -1,8 +1,10 @@
 //! Orders, made from the innermost outwards.
 
+use std::collections::BTreeSet;
+
 use homestak_node::core::unseen;
 use homestak_node::runtime::RootOrder;
-use homestak_protocol::codec::CodecError;
+use homestak_protocol::extras::{Extras, MachineExtras};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, RunId};
 use homestak_protocol::order::{ChildOrder, OpaqueOrder, Order, Own, Policy};
@@ -33,6 +35,8 @@ pub struct Ordering<'a> {
     pub now_s: u64,
     /// What makes them one of a kind.
     pub chance: &'a Chance,
+    /// Agents that read orders without extras only; what is left out for them only helps.
+    pub plain: &'a BTreeSet<NodePath>,
 }
 
 /// The order for a whole tree. Linear in the number of nodes, times the depth.
@@ -40,7 +44,7 @@ pub fn order(with: &Ordering<'_>, resolved: Resolved) -> Result<RootOrder, Fault
     let views =
         resolved.nodes.iter().map(|n| unseen(&n.planned.path, n.planned.kind, with.generation)).collect::<Vec<_>>();
     // Children of each node, gathered while walking backwards: every node comes after the one that carries it.
-    let mut carried: Vec<Vec<ChildOrder>> = resolved.nodes.iter().map(|_| Vec::new()).collect();
+    let mut carried: Vec<Vec<Carried>> = resolved.nodes.iter().map(|_| Vec::new()).collect();
     let mut on_host = Vec::new();
     for (seat, node) in resolved.nodes.into_iter().enumerate().rev() {
         let mut children = carried.pop().unwrap_or_default();
@@ -65,29 +69,50 @@ pub fn order(with: &Ordering<'_>, resolved: Resolved) -> Result<RootOrder, Fault
     })
 }
 
-fn child(with: &Ordering<'_>, node: ResolvedNode, children: Vec<ChildOrder>) -> Result<ChildOrder, Fault> {
-    let ResolvedNode { name, planned, configuration, cloud_init, .. } = node;
+/// A child, and what more there is to say of its machine.
+type Carried = (ChildOrder, MachineExtras);
+
+fn child(with: &Ordering<'_>, node: ResolvedNode, children: Vec<Carried>) -> Result<Carried, Fault> {
+    let ResolvedNode { name, planned, configuration, cloud_init, extras, .. } = node;
     let spec = planned.spec.as_ref().map_or(token_spec(planned.kind), |spec| spec.as_str());
     let mut claims = Claims::new(name.as_str(), spec, with.now_s);
     claims.path = Some(planned.path.clone());
     claims.nonce = Some(with.chance.draw()?);
     let token = token::mint(with.key, &claims).map_err(|error| Fault::new(Code::Internal, error.to_string()))?;
     let own = Own { machine: planned.machine.clone(), configuration };
-    Ok(ChildOrder {
+    let child = ChildOrder {
         name,
         machine: planned.machine,
         cloud_init,
         token: Secret::new(token),
         order: with.close(planned.path, Some(own), children)?,
-    })
+    };
+    Ok((child, extras))
 }
 
 impl Ordering<'_> {
-    fn close(&self, path: NodePath, own: Option<Own>, children: Vec<ChildOrder>) -> Result<OpaqueOrder, Fault> {
+    fn close(&self, path: NodePath, own: Option<Own>, children: Vec<Carried>) -> Result<OpaqueOrder, Fault> {
         let mut policy = self.policy;
         policy.limits = self.limits.at_level(self.timeout_buffer, path.depth());
-        let order =
-            Order { tree: self.tree.clone(), path, run: self.run, generation: self.generation, policy, own, children };
-        OpaqueOrder::close(&order).map_err(|error: CodecError| Fault::new(Code::Internal, error.to_string()))
+        let mut extras = Extras::default();
+        if !self.plain.contains(&path) {
+            let told = children.iter().filter(|(_, extras)| !extras.is_empty());
+            extras.machines.extend(told.map(|(child, extras)| (child.name.to_string(), extras.clone())));
+        }
+        let children = children.into_iter().map(|(child, _)| child).collect();
+        let (tree, run, generation) = (self.tree.clone(), self.run, self.generation);
+        let order = Order { tree, path, run, generation, policy, own, children };
+        OpaqueOrder::close_with(&order, &extras).map_err(|error| Fault::new(Code::Internal, error.to_string()))
     }
+}
+
+/// Why a tree cannot be ordered: an agent that reads orders without extras only is to make a machine of which something is
+/// said there that must not be left out.
+pub fn cannot_carry(nodes: &[ResolvedNode], plain: &BTreeSet<NodePath>) -> Option<Fault> {
+    nodes.iter().find_map(|node| {
+        let (path, what) = (&node.planned.path, node.extras.matter()?);
+        let host = path.parent().filter(|host| plain.contains(host))?;
+        let text = format!("the agent of {host} is too old to be ordered {what}, as {} is to have", path.name());
+        Some(Fault::new(Code::Version, text).hint(format!("update homestak-agent on {host}")).at(path))
+    })
 }

@@ -43,6 +43,7 @@ fn lower(manifest: &Manifest) -> (Resolved, RootOrder) {
         key: &key(),
         now_s: 1_700_000_000,
         chance: &Chance::Counted(Arc::new(AtomicU64::new(1))),
+        plain: &Default::default(),
     };
     let again = || resolve(&site(), manifest, &host).unwrap();
     (again(), order(&with, again()).unwrap())

@@ -82,6 +82,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
         self.meets_no_other(&tree, &comparison, request.prune).await?;
         let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
+        self.can_be_carried(&ready.resolved).await?;
 
         // The run must be able to go on when the file is gone.
         request.manifest = ManifestSource::Text {
@@ -171,6 +172,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
     pub(super) async fn order(&self, row: &RunRow, ready: Ready) -> Result<(), Fault> {
         let shared = Arc::clone(&self.0);
         let (row, tree) = (row.clone(), self.tree_id(&row.host, &row.manifest));
+        let plain = self.plain_readers().await?;
         let work = move || {
             let settings = &ready.found.manifest.settings;
             let (key, _) = shared.signing_keys()?;
@@ -184,6 +186,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
                 key: &key,
                 now_s: clock::now_ms() / 1000,
                 chance: &shared.chance,
+                plain: &plain,
             };
             lower::order(&with, ready.resolved)
         };

@@ -12,6 +12,7 @@
 mod adopt;
 mod api;
 mod begin;
+mod carry;
 pub(crate) mod clock;
 mod follow;
 mod log;

@@ -40,6 +40,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
         sight.correct(&mut comparison);
         let resolved: HashMap<_, _> =
             ready.resolved.nodes.iter().map(|node| (&node.planned.path, resolved::document(node))).collect();
+        self.can_be_carried(&ready.resolved).await?;
         let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
         let document = |planned: &Planned| {
             let path = &planned.node.path;

@@ -3,7 +3,7 @@
 use homestak_coord::documents::{NodeDocument, ResolvedDocument};
 use homestak_protocol::event::Action;
 
-use super::style::{Style, Tone, one_line};
+use super::style::{Style, Tone, cut, one_line};
 use super::table::{self, Cell, Column};
 use super::{count, elapsed, mark, outline};
 
@@ -93,7 +93,6 @@ fn rows(nodes: &[NodeDocument], style: Style, row: impl Fn(&NodeDocument, String
 fn remark(node: &NodeDocument) -> Cell {
     match &node.drift {
         _ if node.destroyed == Some(true) => "destroyed again".into(),
-        _ if node.waiting.is_some() => waiting(node).into(),
         Some(drift) => {
             let differences = count::of(usize::try_from(drift.differences).unwrap_or(usize::MAX), "difference");
             Cell::toned(format!("drifted: {differences}"), Tone::Warn)
@@ -102,12 +101,16 @@ fn remark(node: &NodeDocument) -> Cell {
     }
 }
 
-/// `cloud-init for 42 s: its guest agent answers…`.
-fn waiting(node: &NodeDocument) -> String {
-    let Some(waiting) = &node.waiting else { return String::new() };
-    let time = waiting.seconds.map(|seconds| format!(" for {}", elapsed::seconds(seconds))).unwrap_or_default();
-    let text = waiting.text.as_deref().map(|text| format!(": {}", one_line(text))).unwrap_or_default();
-    format!("waits for {}{time}{text}", waiting.layer)
+/// What nodes wait for that are worked on, a line each: `edge waits for cloud-init for 42.0 s: VM 99012 has no address yet`.
+pub(crate) fn waiting(nodes: &[NodeDocument], columns: Option<usize>, style: Style) -> Vec<String> {
+    let line = |node: &NodeDocument| {
+        let waiting = node.waiting.as_ref()?;
+        let time = waiting.seconds.map(|seconds| format!(" for {}", elapsed::seconds(seconds))).unwrap_or_default();
+        let text = waiting.text.as_deref().map(|text| format!(": {}", one_line(text))).unwrap_or_default();
+        let line = format!("{} waits for {}{time}{text}", node.name, waiting.layer);
+        Some(columns.map_or(line.clone(), |columns| cut(&line, columns.saturating_sub(1), style)))
+    };
+    nodes.iter().filter_map(line).collect()
 }
 
 fn agent(node: &NodeDocument) -> Cell {

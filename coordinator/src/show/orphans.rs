@@ -29,18 +29,25 @@ pub(crate) fn lines(document: &OrphansDocument, columns: Option<usize>, style: S
             state(orphan),
         ]
     };
-    table::lines(&COLUMNS, &document.orphans.iter().map(row).collect::<Vec<_>>(), columns, style)
+    let mut lines = table::lines(&COLUMNS, &document.orphans.iter().map(row).collect::<Vec<_>>(), columns, style);
+    lines.extend(document.orphans.iter().filter_map(|orphan| why(orphan, style)));
+    lines
+}
+
+/// Why one stays.
+fn why(orphan: &OrphanDocument, style: Style) -> Option<String> {
+    let error = orphan.error.as_ref()?;
+    let hint = error.hint.as_deref().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+    let text = one_line(&format!("{}: [{}] {}{hint}", orphan.path, error.code, error.message));
+    Some(style.paint(Tone::Bad, text))
 }
 
 fn state(orphan: &OrphanDocument) -> Cell {
-    match (orphan.destroyed, &orphan.error) {
+    match (orphan.destroyed, orphan.running) {
         (Some(true), _) => Cell::toned("destroyed", Tone::Good),
-        (Some(false), Some(error)) => {
-            let hint = error.hint.as_deref().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-            Cell::toned(one_line(&format!("[{}] {}{hint}", error.code, error.message)), Tone::Bad)
-        }
-        _ if orphan.running => "runs".into(),
-        _ => "does not run".into(),
+        (Some(false), _) => Cell::toned("stays", Tone::Bad),
+        (None, true) => "runs".into(),
+        (None, false) => "does not run".into(),
     }
 }
 

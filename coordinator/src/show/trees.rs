@@ -25,6 +25,11 @@ fn one(tree: &TreeDocument, columns: Option<usize>, style: Style) -> Vec<String>
     let run = tree.run.as_ref().map(|run| format!(", {}", last(run))).unwrap_or_default();
     let mut lines = vec![format!("{title} {}{run}", style.paint(tone(&tree.state), &tree.state)), String::new()];
     lines.extend(nodes::states(&tree.nodes, columns, style));
+    let waiting = nodes::waiting(&tree.nodes, columns, style);
+    if !waiting.is_empty() {
+        lines.push(String::new());
+        lines.extend(waiting);
+    }
     lines
 }
 

@@ -222,6 +222,12 @@ impl Site {
         node.and_then(|node| node.vmid_base).or(self.content.defaults.vmid_base)
     }
 
+    /// The storage that disks on this host go to, where the site describes the host.
+    pub(crate) fn storage_on(&self, host: &str) -> Option<String> {
+        let (_, node) = self.content.nodes.iter().find(|(name, _)| name.as_str() == host)?;
+        node.datastore.as_ref().or(self.content.defaults.datastore.as_ref()).map(ToString::to_string)
+    }
+
     /// The automation user of machines.
     pub fn vm_user(&self) -> &str {
         self.content.defaults.vm_user.as_ref().map_or(DEFAULT_USER, |user| user.as_str())

@@ -106,7 +106,9 @@ impl Core {
             }
         }
         let generations = hello.generations.into_iter().collect();
-        let present = Link { id: link, journal: hello.journal, told: None, generations, ip: Some(address.ip()) };
+        let order_version = hello.order_version;
+        let ip = Some(address.ip());
+        let present = Link { id: link, journal: hello.journal, told: None, generations, order_version, ip };
         let before = self.links.insert(path.clone(), present);
         if let Some(before) = before {
             let why = Fault::new(Code::Identity, "a newer link of the same agent has taken its place");

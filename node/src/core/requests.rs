@@ -94,10 +94,10 @@ impl Core {
         word: Option<Verb>,
         all: &mut Gathered,
     ) -> Result<(), Fault> {
-        let order = opaque.open().map_err(|error| match error {
+        let (order, extras) = opaque.open_with().map_err(|error| match error {
             OrderError::Version(_) => Fault::new(Code::Version, error.to_string())
                 .hint("this machine's agent is older than the coordinator: update the agent in its image"),
-            OrderError::Codec(_) => Fault::new(Code::Protocol, error.to_string()),
+            OrderError::Codec(_) | OrderError::Extras(_) => Fault::new(Code::Protocol, error.to_string()),
         })?;
         if order.path != self.me || !order.tree.holds(&self.me) {
             return Err(Fault::new(Code::Protocol, format!("this is {}, not {}", self.me, order.path)));
@@ -123,7 +123,7 @@ impl Core {
             }
             return Ok(());
         }
-        self.operate(now, &tree, all, |operator, cx| operator.ordered(opaque, order, word, cx));
+        self.operate(now, &tree, all, |operator, cx| operator.ordered(opaque, (order, extras), word, cx));
         Ok(())
     }
 

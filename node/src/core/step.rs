@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use homestak_protocol::event::{Drift, Event, NodeView, Phase, Presence, Progress};
+use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
 use homestak_protocol::message::{Held, Hello, Reply, Report, Request, Surveyed};
@@ -176,7 +177,14 @@ pub enum TimerKind {
 #[derive(Debug, Clone)]
 pub enum Work {
     /// See [`crate::world::World::ensure`].
-    Ensure { run: RunId, incarnation: Incarnation, machine: Box<Machine>, cloud_init: Box<CloudInit>, token: Secret },
+    Ensure {
+        run: RunId,
+        incarnation: Incarnation,
+        machine: Box<Machine>,
+        cloud_init: Box<CloudInit>,
+        token: Secret,
+        extras: Box<MachineExtras>,
+    },
     /// See [`crate::world::World::remove`].
     Remove { vmid: Option<homestak_protocol::ids::Vmid>, only: Option<Incarnation> },
     /// See [`crate::world::World::become_host`].

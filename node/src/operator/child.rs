@@ -1,5 +1,6 @@
 //! A child as the operator holds it: what is remembered of it, and what is not; and what the order wants of it.
 
+use homestak_protocol::extras::{Extras, MachineExtras};
 use homestak_protocol::fault::Fault;
 use homestak_protocol::order::{CloudInit, Machine, NodeKind, OpaqueOrder, Order, Own, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -25,6 +26,7 @@ pub(super) struct Make {
     pub(super) machine: Machine,
     pub(super) cloud_init: CloudInit,
     pub(super) token: Secret,
+    pub(super) extras: MachineExtras,
 }
 
 impl Ask {
@@ -34,14 +36,19 @@ impl Ask {
 
     /// The parts of an order. A child that would lie too deep is not among them; whoever lowered the manifest has
     /// refused it long before.
-    pub(super) fn of_order(order: Order) -> (Option<Own>, Vec<Self>) {
+    pub(super) fn of_order((order, extras): (Order, Extras)) -> (Option<Own>, Vec<Self>) {
         let (place, manifest) = (order.path, order.tree.manifest);
         let asks = order.children.into_iter().filter_map(|child| {
             Some(Self {
                 path: place.child(&manifest, &child.name).ok()?,
                 kind: child.machine.kind,
                 order: child.order,
-                make: Some(Make { machine: child.machine, cloud_init: child.cloud_init, token: child.token }),
+                make: Some(Make {
+                    machine: child.machine,
+                    cloud_init: child.cloud_init,
+                    token: child.token,
+                    extras: extras.machine(child.name.as_str()),
+                }),
             })
         });
         (order.own, asks.collect())

@@ -86,7 +86,7 @@ impl Operator {
         operator.dirty = false;
         match image.order {
             Some(order) if me.is_coordinator() => operator.asks = vec![Ask::of_host(&operator.tree, order)],
-            Some(order) => (operator.own_ask, operator.asks) = Ask::of_order(order.open()?),
+            Some(order) => (operator.own_ask, operator.asks) = Ask::of_order(order.open_with()?),
             None => {}
         }
         for state in image.children.into_values() {

@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) told: Option<Position>,
     /// The highest generation of each tree that its agent has accepted.
     pub(crate) generations: BTreeMap<TreeId, Generation>,
+    /// The newest order version that its agent reads.
+    pub(crate) order_version: u16,
     /// Where it is seen from.
     pub(crate) ip: Option<IpAddr>,
 }

@@ -113,6 +113,7 @@ impl Operator {
             machine: Box::new(make.machine),
             cloud_init: Box::new(make.cloud_init),
             token,
+            extras: Box::new(make.extras),
         };
         if child.attempts == 0 {
             self.arm(child, TimerKind::Limit, self.state.policy.limits.provision, cx);
@@ -252,6 +253,12 @@ impl Operator {
             return;
         }
         let Some(order) = self.ask(child).map(|ask| ask.order.clone()) else { return };
+        let reads = link.order_version;
+        if order.version > reads {
+            let text = format!("its order has version {}, and its agent reads up to {reads}", order.version);
+            let hint = "this machine's agent is older than the coordinator: update the agent in its image";
+            return self.fail(child, Phase::Enrol, Fault::new(Code::Version, text).hint(hint), cx);
+        }
         let word = self.state.word;
         let sent = Sent::Order(self.tree.clone(), self.state.generation);
         child.sent = self.send(child, Request::Order { order, word }, sent, cx);

@@ -1,6 +1,7 @@
 //! Orders, words and failures: what is said to a whole tree, and what it means for each child on this level.
 
 use homestak_protocol::event::{Action, Status};
+use homestak_protocol::extras::Extras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, Incarnation, RunId};
 use homestak_protocol::order::{Directive, NodeKind, OnError, OpaqueOrder, Order, Policy, Verb};
@@ -59,10 +60,17 @@ impl Operator {
     }
 
     /// Takes an order that is newer than what is in force.
-    pub(crate) fn ordered(&mut self, opaque: OpaqueOrder, order: Order, word: Option<Verb>, cx: &mut Cx<'_>) {
+    pub(crate) fn ordered(
+        &mut self,
+        opaque: OpaqueOrder,
+        opened: (Order, Extras),
+        word: Option<Verb>,
+        cx: &mut Cx<'_>,
+    ) {
+        let order = &opened.0;
         cx.out.records.push(Record::Order(self.tree.clone(), opaque));
         self.state = TreeState { word, ..fresh(order.run, order.generation, order.policy) };
-        (self.own_ask, self.asks) = Ask::of_order(order);
+        (self.own_ask, self.asks) = Ask::of_order(opened);
         self.begin_generation(cx);
         self.finish(cx);
     }

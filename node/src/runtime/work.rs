@@ -19,10 +19,18 @@ pub(super) async fn done(
     task: Task,
 ) -> Result<Worked, Fault> {
     match work {
-        Work::Ensure { run: _, incarnation, machine, cloud_init, token } => {
+        Work::Ensure { run: _, incarnation, machine, cloud_init, token, extras } => {
             let boot = boot.with_token(token);
-            let ask =
-                Ensure { tree: tree.clone(), path, incarnation, run, machine: *machine, cloud_init: *cloud_init, boot };
+            let ask = Ensure {
+                tree: tree.clone(),
+                path,
+                incarnation,
+                run,
+                machine: *machine,
+                cloud_init: *cloud_init,
+                boot,
+                extras: *extras,
+            };
             world.ensure(ask, task).await.map(Worked::Ensured)
         }
         Work::Remove { vmid, only } => {

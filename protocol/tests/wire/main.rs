@@ -31,7 +31,7 @@ fn what_stands_outside_of_messages_is_as_it_was_released() {
     assert_eq!(version::ALPN_LINK, b"homestak/1");
     assert_eq!(version::ALPN_ENROL, b"homestak-enrol/1");
     assert_eq!(version::SUPPORTED.lowest, 1, "version 1 is in the field");
-    assert_eq!(order::ORDER_VERSION, 1);
+    assert_eq!(order::ORDER_VERSION, 2);
     assert_eq!((frame::MAX_FRAME, frame::MAX_FRAME_UNPROVEN), (33_554_432, 16_384));
     assert_eq!(frame::seal(&7_u8).ok(), Some(vec![0, 0, 0, 1, 7]));
 }

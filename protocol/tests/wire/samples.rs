@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use homestak_protocol::event::*;
+use homestak_protocol::extras::{Checksum, Extras, ImageSource, MachineExtras};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::*;
 use homestak_protocol::message::*;
@@ -220,9 +221,23 @@ fn requests(folder: &mut Folder) {
     });
 }
 
+/// An order's extras, every key set.
+fn extras() -> Extras {
+    let image = ImageSource {
+        url: "https://images.example/debian-12.qcow2".into(),
+        checksum: Checksum::Sha256("ab".repeat(32)),
+    };
+    let edge = MachineExtras { nesting: Some(false), storage: Some("tank".into()), image: Some(image) };
+    Extras { machines: [("edge".to_owned(), edge)].into() }
+}
+
 fn orders(folder: &mut Folder) {
     let leaf = leaf_order();
     let closed = OpaqueOrder::close(&leaf).unwrap();
+    let with_extras = OpaqueOrder::close_with(&leaf, &extras()).unwrap();
+    assert_eq!(with_extras.open_with().unwrap(), (leaf.clone(), extras()));
+    folder.message("opaque_order_with_extras", &with_extras);
+    assert_eq!(OpaqueOrder::close_with(&leaf, &Extras::default()).unwrap(), closed, "version 1 where nothing is said");
     let child = ChildOrder {
         name: NodeName::parse("edge").unwrap(),
         machine: machine(NodeKind::Vm),

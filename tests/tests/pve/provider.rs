@@ -10,6 +10,7 @@ use homestak_agent::settings::PveSettings;
 use homestak_node::crash::Plan;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::world::{Boot, Ensure, Ensured, Task};
+use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Incarnation, RunId, SiteId, Vmid};
 use homestak_protocol::name::{HostName, ManifestName, SiteName};
@@ -102,6 +103,7 @@ pub(crate) fn machine(name: &str, kind: NodeKind, vmid: Option<u32>) -> Ensure {
             ca: format!("sha256:{}", "ab".repeat(32)),
             token: Secret::new("token".into()),
         },
+        extras: MachineExtras::default(),
     }
 }
 

@@ -38,7 +38,7 @@ fn a_machine_that_never_joins_says_which_layer_it_waits_for_and_what_to_do() {
     let boot = waits(&stage, "boot", "guest agent does not answer");
     assert!(boot["waiting"]["since"].as_str().unwrap().ends_with('Z'), "{boot:#}");
     let table = stage.coord(&["status", "n1-push", "-H", "father"]).exits(0).stdout;
-    assert!(table.contains("waits for boot"), "{table}");
+    assert!(table.contains("edge waits for boot"), "{table}");
 
     let vmid = host.guest("edge")["vmid"].as_u64().unwrap();
     host.set_of(vmid, "agent", json!({ "interfaces": [] }));

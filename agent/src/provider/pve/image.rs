@@ -106,10 +106,11 @@ impl Host {
         }
     }
 
-    /// The storage that disks go to.
-    pub(super) async fn disk_storage(&self, content: &str) -> Result<String, Fault> {
-        if let Some(storage) = &self.settings.storage {
-            return Ok(storage.clone());
+    /// The storage that disks go to: what the site says of this host, what the host's own settings say, or the first that
+    /// takes them.
+    pub(super) async fn disk_storage(&self, ordered: Option<&str>, content: &str) -> Result<String, Fault> {
+        if let Some(storage) = ordered.or(self.settings.storage.as_deref()) {
+            return Ok(storage.to_owned());
         }
         let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
         let first = storages.into_iter().find(|storage| storage.holds(content));

@@ -67,7 +67,7 @@ impl Host {
         let (ask, task) = (making.ask, making.task);
         let source = self.source(ask.machine.kind, ask.machine.image.as_ref().map(|name| name.as_str())).await?;
         let content = if making.kind == GuestKind::Lxc { "rootdir" } else { "images" };
-        let storage = self.disk_storage(content).await?;
+        let storage = self.disk_storage(ask.extras.storage.as_deref(), content).await?;
         if making.kind == GuestKind::Qemu {
             self.write_snippets(ask.path.name(), &Snippets::of(ask, making.identity))?;
         }

@@ -43,7 +43,7 @@ impl Host {
             .with("cicustom", self.cicustom(name))
     }
 
-    /// A container: unprivileged, able to carry containers itself.
+    /// A container: unprivileged, able to carry containers itself unless that is not wanted.
     pub(super) fn ct_form(&self, ask: &Ensure, ours: &Ownership, vmid: Vmid, storage: &str, template: &str) -> Form {
         let init = &ask.cloud_init;
         let keys = (!init.ssh_keys.is_empty()).then(|| init.ssh_keys.join("\n"));
@@ -54,7 +54,7 @@ impl Host {
             .with("ostemplate", template)
             .with(ROOTFS, format_args!("{storage}:{}", ask.machine.disk_gib))
             .with_switch("unprivileged", true)
-            .with("features", "nesting=1")
+            .with_some("features", (ask.extras.nesting != Some(false)).then_some("nesting=1"))
             .with(CARD, card)
             .with_some("ssh-public-keys", keys)
             .with_some("nameserver", dns)

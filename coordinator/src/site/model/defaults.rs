@@ -1,15 +1,18 @@
 //! `site.yaml`: what holds where nothing else is said.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use homestak_manifests::diagnostic::{Code, Report};
 use homestak_manifests::yaml::Fields;
+use homestak_protocol::extras::ImageSource;
 use homestak_protocol::ids::Vmid;
+use homestak_protocol::name::SiteName;
 use serde::Serialize;
 
 use super::address::{self, Endpoint};
-use super::take;
 use super::text::{Datastore, Domain, Interface, Package, TimeZone, UserName, Word};
+use super::{images, take};
 
 const KEYS: &[&str] = &[
     "timezone",
@@ -60,12 +63,16 @@ pub(crate) struct Defaults {
     pub datastore: Option<Datastore>,
     /// What nodes without a vmid count from.
     pub vmid_base: Option<Vmid>,
+    /// Where images come from that a host does not have.
+    #[serde(skip)]
+    pub images: BTreeMap<SiteName, ImageSource>,
 }
 
 impl Defaults {
     pub(in crate::site) fn read(file: &Fields<'_>, report: &mut Report<'_>) -> Self {
-        file.only_warn(&["defaults"], elsewhere, report);
-        let Some(fields) = take::section(file, "defaults", report) else { return Self::default() };
+        file.only_warn(&["defaults", "images"], elsewhere, report);
+        let images = images::read(file, report);
+        let Some(fields) = take::section(file, "defaults", report) else { return Self { images, ..Self::default() } };
         fields.only_warn(KEYS, |_| None, report);
         let host_user = take::renamed(&fields, &["host_user", "ssh_user"], report);
         let vm_user = take::renamed(&fields, &["vm_user", "automation_user"], report);
@@ -89,6 +96,7 @@ impl Defaults {
             server_url: server.and_then(|field| field.parsed(Code::BadAddress, Endpoint::parse, report)),
             datastore: take::name(&fields, "datastore", Datastore::parse, report),
             vmid_base: take::vmid(&fields, "vmid_base", report),
+            images,
         }
     }
 }

@@ -5,6 +5,7 @@ mod address;
 mod defaults;
 mod env;
 mod host;
+mod images;
 mod node;
 mod posture;
 mod preset;

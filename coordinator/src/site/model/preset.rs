@@ -12,7 +12,7 @@ use super::address::{self, Lease};
 use super::take;
 use super::text::{Interface, Package};
 
-const KEYS: &[&str] = &["cores", "memory", "disk", "ip", "gateway", "bridge", "packages"];
+const KEYS: &[&str] = &["cores", "memory", "disk", "ip", "gateway", "bridge", "packages", "nesting"];
 
 /// The most processors of a machine, as tofu's variables have it.
 const MAX_CORES: u32 = 128;
@@ -40,6 +40,9 @@ pub(crate) struct Preset {
     /// What is installed at first boot besides the site's packages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Package>,
+    /// Whether a container may carry containers itself; it may where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nesting: Option<bool>,
     /// Keys that nothing here reads; they flow through to `config tfvars`.
     #[serde(flatten)]
     pub further: BTreeMap<String, Value>,
@@ -58,6 +61,7 @@ impl Preset {
         let gateway = take::address(fields, "gateway", address::ipv4, report);
         let bridge = take::name(fields, "bridge", Interface::parse, report);
         let packages = take::names(fields, "packages", Package::parse, report);
+        let nesting = take::flag(fields, "nesting", report);
         let mut further = BTreeMap::new();
         for field in fields.iter().filter(|field| !KEYS.contains(&field.key())) {
             // Any key may be there; one that is nearly one of ours was probably meant to be it.
@@ -67,6 +71,7 @@ impl Preset {
             }
             further.extend(field.json(report).map(|value| (field.key().to_owned(), value)));
         }
-        Some(Self { cores: cores?, memory: memory?.into(), disk: disk?.into(), ip, gateway, bridge, packages, further })
+        let (cores, memory, disk) = (cores?, memory?.into(), disk?.into());
+        Some(Self { cores, memory, disk, ip, gateway, bridge, packages, nesting, further })
     }
 }

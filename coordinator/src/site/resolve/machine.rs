@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{CloudInit, NodeKind};
@@ -39,6 +40,21 @@ impl Site {
         let (cores, memory_mib, disk_gib) = preset.map_or(BARE, |preset| (preset.cores, preset.memory, preset.disk));
         let bridge = preset.and_then(|preset| preset.bridge.as_ref()).or(self.defaults().bridge.as_ref());
         Some(Machine { cores, memory_mib, disk_gib, bridge: bridge.map(Interface::to_string) })
+    }
+
+    /// What more there is to say of a machine of this kind, preset and image that is made on this host.
+    pub fn extras(
+        &self,
+        kind: NodeKind,
+        preset: Option<&SiteName>,
+        image: Option<&SiteName>,
+        host: &str,
+    ) -> MachineExtras {
+        MachineExtras {
+            nesting: self.preset(preset).and_then(|preset| preset.nesting).filter(|_| kind == NodeKind::Ct),
+            storage: self.storage_on(host),
+            image: image.and_then(|image| self.defaults().images.get(image).cloned()),
+        }
     }
 
     /// What the first boot of such a machine is told. It is told all SSH keys and root's password hash, as every machine

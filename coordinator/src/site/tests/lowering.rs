@@ -39,6 +39,7 @@ fn children(site: &Site, name: &str) -> Vec<ChildOrder> {
         key,
         now_s: 1_700_000_000,
         chance: &Chance::Counted(Arc::new(AtomicU64::new(1))),
+        plain: &Default::default(),
     };
     open(&order(&with, resolve(site, &manifest, &host).unwrap()).unwrap().order).children
 }

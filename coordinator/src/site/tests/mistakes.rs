@@ -15,6 +15,8 @@ pub(super) struct Mistake(
     pub(super) &'static str,
 );
 
+const IMAGE_OF_NO_FILE: &str = "images: {a: {url: 'https://a.example/', sha256: abcd}}\n";
+
 pub(super) const MISTAKES: &[Mistake] = &[
     Mistake("a key in the wrong place", "site.yaml", "timezone: Etc/UTC\n", "W640"),
     Mistake("a key that is mistyped", "site.yaml", "defaults:\n  timezon: Etc/UTC\n", "W640"),
@@ -25,6 +27,11 @@ pub(super) const MISTAKES: &[Mistake] = &[
     Mistake("a server without https", "site.yaml", "defaults:\n  server_url: father:44443\n", "E641"),
     Mistake("octal", "site.yaml", "defaults:\n  vmid_base: 010000\n", "E620"),
     Mistake("a name server that is a name", "site.yaml", "defaults:\n  dns_servers: [dns.example]\n", "E641"),
+    Mistake("an image without a checksum", "site.yaml", "images: {a: {url: https://a.example/i.qcow2}}\n", "E642"),
+    Mistake("an image from nowhere", "site.yaml", "images: {a: {sha256: 00}}\n", "E642"),
+    Mistake("an image's address without a file", "site.yaml", IMAGE_OF_NO_FILE, "E641"),
+    Mistake("a checksum that is cut", "site.yaml", "images: {a: {url: https://a.example/i, sha256: abcd}}\n", "E618"),
+    Mistake("an image's key that is mistyped", "site.yaml", "images: {a: {uri: https://a.example/i}}\n", "E617"),
     Mistake("not YAML", "site.yaml", "defaults: [\n", "E602"),
     Mistake("an address without dots", "hosts/pier.yaml", "ip: pier\n", "E641"),
     Mistake("a bridge's prefix that is too long", "hosts/pier.yaml", BRIDGE, "E641"),
