@@ -100,8 +100,8 @@ impl AgentWorld {
         if let Some(only) = ask.only {
             let owned = provider.list_owned(task.clone()).await?;
             let mut other = owned.iter().filter(|one| one.path == machine.path && one.tree == machine.tree);
-            if other.any(|one| one.incarnation != only) {
-                let text = "the machine was there before this run, with another life, and is left alone";
+            if other.any(|one| one.incarnation != only || one.adopted) {
+                let text = "the machine was there before this run and is left alone";
                 return Err(Fault::new(Code::Conflict, text).at(&machine.path));
             }
         }

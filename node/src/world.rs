@@ -74,6 +74,9 @@ pub struct Boot {
 pub struct Ensured {
     /// What had to be done.
     pub found: Found,
+    /// Whether the life that it has now began when it was adopted, and not when it was made: the same answer for as long
+    /// as it has this life, so that whoever missed the first one knows whether the machine was there before.
+    pub adopted: bool,
     /// Its id on this host.
     pub vmid: Option<Vmid>,
     /// Its address, where it is known before its agent joins.
@@ -102,7 +105,7 @@ pub struct Remove {
     pub path: NodePath,
     /// Its id, where it is known.
     pub vmid: Option<Vmid>,
-    /// The life that it must have to be removed. Any, where none is given.
+    /// The life that it must have been made with to be removed. Any, where none is given.
     pub only: Option<Incarnation>,
 }
 
@@ -145,8 +148,8 @@ pub trait World: Send + Sync + 'static {
     fn ensure(&self, ask: Ensure, task: Task) -> Work<'_, Ensured>;
 
     /// Makes sure that the machine no longer exists, with everything inside it. Nothing there is success; something
-    /// there that is not ours is left alone, and is success too; one of ours with another life than the one asked for is
-    /// left alone, and a [`Code::Conflict`].
+    /// there that is not ours is left alone, and is success too; one of ours that was not made with the life
+    /// asked for is left alone, and a [`Code::Conflict`].
     fn remove(&self, ask: Remove, task: Task) -> Work<'_, ()>;
 
     /// The machines of ours that there are, of one tree.

@@ -81,6 +81,9 @@ pub struct Owned {
     /// Its life.
     #[serde(skip)]
     pub incarnation: Incarnation,
+    /// Whether that life began with its adoption.
+    #[serde(skip)]
+    pub adopted: bool,
     /// Its id on this host.
     pub vmid: Vmid,
     /// Its address, where it is known.

@@ -48,7 +48,7 @@ impl World for Ready {
             let _ = self.born.send(ask);
         }
         let found = if new { Found::Created } else { Found::Unchanged };
-        Box::pin(async move { Ok(Ensured { found, vmid: None, ip: None }) })
+        Box::pin(async move { Ok(Ensured { found, adopted: false, vmid: None, ip: None }) })
     }
 
     fn remove(&self, _: Remove, _: Task) -> Work<'_, ()> {

@@ -21,7 +21,9 @@ impl Operator {
         child.given_up_on = false;
         child.dirty = true;
         if child.state.ours && child.state.incarnation.is_some() {
-            cx.node(&child.state.path, child.state.kind, Status::Running, None, None);
+            // What is rolled back still says why.
+            let why = if why == Why::Rollback { cx.fault_of(&child.state.path) } else { None };
+            cx.node(&child.state.path, child.state.kind, Status::Running, None, why);
             cx.phase(&child.state.path, Phase::Destroy, PhaseStatus::Running, 0, None);
         }
         child.again = false;

@@ -86,6 +86,15 @@ impl<'a> Cx<'a> {
         self.scene.links.get(path)
     }
 
+    /// What is wrong with a node, as of this step.
+    pub(super) fn fault_of(&self, path: &NodePath) -> Option<Fault> {
+        let now = self.out.changes.iter().rev().find_map(|change| match change {
+            Change::Node(node) if node.path == *path => Some(node.fault.clone()),
+            _ => None,
+        });
+        now.unwrap_or_else(|| self.scene.views.get(path)?.fault.clone())
+    }
+
     pub(super) fn node(
         &mut self,
         path: &NodePath,

@@ -184,15 +184,12 @@ impl Operator {
                 }
                 Action::Created
             }
-            // Made by us, who have not been told: we crashed, or gave it up, before.
+            Found::Adopted => adopted(child),
+            // What became of it was not heard: we crashed, or gave it up, before.
+            Found::Unchanged | Found::Updated if !known && made.adopted => adopted(child),
             Found::Unchanged | Found::Updated if !known => Action::Created,
             Found::Unchanged => Action::Unchanged,
             Found::Updated => Action::Updated,
-            Found::Adopted => {
-                child.state.made_in = None;
-                child.state.joined = false;
-                Action::Adopted
-            }
         }
     }
 
@@ -428,6 +425,13 @@ fn never_joined(child: &Child, limit: Millis) -> Fault {
     });
     let text = format!("the machine runs ({id}), but its agent did not join within {seconds} s{seen}");
     Fault::new(Code::Boot, text).hint(hint).at(&child.state.path)
+}
+
+/// The machine was there before this run, with another life in it.
+fn adopted(child: &mut Child) -> Action {
+    child.state.made_in = None;
+    child.state.joined = false;
+    Action::Adopted
 }
 
 /// The phase that a child is in which is not delegated yet.

@@ -198,7 +198,8 @@ impl Sim {
         match work {
             Work::Ensure { .. } => self.watch_ensure(pid, tree, place, generation),
             Work::Remove { only, .. } => {
-                let other = only.is_some_and(|life| self.world.machine(place).is_some_and(|m| m.incarnation != life));
+                let other =
+                    only.is_some_and(|life| self.world.machine(place).is_some() && !self.world.began_with(place, life));
                 if !other {
                     self.watch_remove(pid, tree, place, before.and_then(|before| before.stage));
                 }

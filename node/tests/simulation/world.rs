@@ -35,6 +35,8 @@ pub(crate) enum Standing {
 pub(crate) struct Machine {
     pub(crate) id: MachineId,
     pub(crate) incarnation: Incarnation,
+    /// Whether that life began with its adoption.
+    pub(crate) adopted: bool,
     pub(crate) vmid: Vmid,
     /// The generation of the work that made it.
     pub(crate) made_in: Generation,
@@ -78,6 +80,7 @@ pub(crate) struct Job {
     /// There was nothing when the provider looked.
     saw_nothing: bool,
     found: Found,
+    adopted: bool,
     changed: bool,
     cancelled: bool,
 }
@@ -101,8 +104,9 @@ impl World {
         self.machines.get(place).and_then(|machines| machines.first())
     }
 
-    fn lives(&self, place: &NodePath, life: Incarnation) -> bool {
-        self.machine(place).is_some_and(|machine| machine.incarnation == life)
+    /// Whether the machine there was made with this life.
+    pub(crate) fn began_with(&self, place: &NodePath, life: Incarnation) -> bool {
+        self.machine(place).is_some_and(|machine| machine.incarnation == life && !machine.adopted)
     }
 
     fn machine_mut(&mut self, place: &NodePath) -> Option<&mut Machine> {
@@ -166,6 +170,7 @@ impl Sim {
             ending,
             saw_nothing: false,
             found: Found::Unchanged,
+            adopted: false,
             changed: false,
             cancelled: false,
         };
@@ -222,8 +227,8 @@ impl Sim {
                 self.clock.after(300, Happening::Look(id));
             }
             (Work::Remove { .. }, None) => self.clock.after(20, Happening::End(id)),
-            (Work::Remove { only: Some(life), .. }, Some(_)) if !self.world.lives(&job.place, *life) => {
-                let fault = Fault::new(Code::Conflict, "it has another life");
+            (Work::Remove { only: Some(life), .. }, Some(_)) if !self.world.began_with(&job.place, *life) => {
+                let fault = Fault::new(Code::Conflict, "it was there before");
                 if let Some(job) = self.world.jobs.get_mut(&id) {
                     job.ending = Ending::Badly { fault, after: false };
                 }
@@ -292,6 +297,7 @@ impl Sim {
             Some(machine) if machine.standing == Standing::Running => {
                 if machine.incarnation != *incarnation {
                     machine.incarnation = *incarnation;
+                    machine.adopted = true;
                     machine.token = token.clone();
                     machine.cores = wanted.cores;
                     let process = machine.process;
@@ -308,6 +314,7 @@ impl Sim {
                 machine.standing = Standing::Making;
                 machine.stamp += 1;
                 machine.incarnation = *incarnation;
+                machine.adopted = false;
                 machine.token = token.clone();
                 machine.made_in = job.generation;
                 let happening = Happening::Made(job.place.clone(), machine.id, machine.stamp);
@@ -321,6 +328,7 @@ impl Sim {
                 let machine = Machine {
                     id: number,
                     incarnation: *incarnation,
+                    adopted: false,
                     vmid: Vmid::new(Vmid::MIN + number).unwrap(),
                     made_in: job.generation,
                     reported_in: None,
@@ -342,8 +350,9 @@ impl Sim {
                 Found::Created
             }
         };
+        let adopted = self.world.machine(&job.place).is_some_and(|machine| machine.adopted);
         if let Some(job) = self.world.jobs.get_mut(&id) {
-            job.found = found;
+            (job.found, job.adopted) = (found, adopted);
         }
         let wait = if found == Found::Created { doing + 5 } else { doing / 8 };
         self.clock.after(wait, Happening::End(id));
@@ -410,6 +419,7 @@ impl Sim {
         match &job.work {
             Work::Ensure { .. } => Worked::Ensured(Ensured {
                 found: job.found,
+                adopted: job.adopted,
                 vmid: self.world.machine(&job.place).map(|machine| machine.vmid),
                 ip: None,
             }),

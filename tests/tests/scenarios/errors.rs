@@ -93,6 +93,9 @@ fn a_tree_that_is_rolled_back_whole_is_off_the_record() {
     for _ in 0..2 {
         let failed = stage.json(1, &["apply", "n2-tiered", "--on-error", "rollback"]);
         all(&failed, "status", "rolled_back");
+        let why = (failed["error"]["node"].as_str(), failed["error"]["message"].as_str().unwrap());
+        assert_eq!(why.0, Some("local/n2-tiered/root-pve/edge"), "{failed:#}");
+        assert!(!why.1.contains("rolled_back"), "the error is what went wrong: {failed:#}");
         assert_eq!(stage.machines(), [], "{failed:#}");
         assert_eq!(stage.json(0, &["status"])["trees"], json!([]));
         assert_eq!(stage.json(0, &["destroy", "n2-tiered", "--yes"])["nodes"], json!([]));

@@ -43,7 +43,7 @@ pub(super) async fn ensure(yard: Arc<Yard>, slot: Arc<Slot>, mut gate: Gate, ask
         let (folder, record) = (slot.folder.clone(), record.clone());
         write(folder, record).await?;
     }
-    Ok(Ensured { found: what, vmid: Some(record.vmid), ip: Some(record.ip.into()) })
+    Ok(Ensured { found: what, adopted: record.adopted, vmid: Some(record.vmid), ip: Some(record.ip.into()) })
 }
 
 /// What of a machine that is there has to be put right.
@@ -74,6 +74,7 @@ fn amend(yard: &Yard, slot: &Slot, found: Record, ask: &Ensure) -> Result<(Recor
     }
     if record.incarnation != ask.incarnation {
         record.incarnation = ask.incarnation;
+        record.adopted = true;
         what = Found::Adopted;
     }
     Ok((record, what))
@@ -87,6 +88,7 @@ async fn create(yard: Arc<Yard>, slot: Arc<Slot>, ask: Ensure, identity: Identit
         manifest: identity.tree.manifest.clone(),
         path: identity.path.clone(),
         incarnation: ask.incarnation,
+        adopted: false,
         vmid: claim.vmid,
         ip: claim.ip,
         machine: ask.machine,
@@ -94,7 +96,7 @@ async fn create(yard: Arc<Yard>, slot: Arc<Slot>, ask: Ensure, identity: Identit
         process: None,
     };
     let (ensured, (at, place)) = (
-        Ensured { found: Found::Created, vmid: Some(claim.vmid), ip: Some(claim.ip.into()) },
+        Ensured { found: Found::Created, adopted: false, vmid: Some(claim.vmid), ip: Some(claim.ip.into()) },
         (Arc::clone(&yard), Arc::clone(&slot)),
     );
     let built = blocking(move || build(&at, &place, &record, &ask.boot)).await.and_then(|built| built);

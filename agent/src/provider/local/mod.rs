@@ -259,6 +259,7 @@ impl Provider for Local {
                         path: identity.path,
                         tree: identity.tree,
                         incarnation: record.incarnation,
+                        adopted: record.adopted,
                         vmid: record.vmid,
                         ip: Some(record.ip.into()),
                     })

@@ -36,6 +36,9 @@ pub struct Record {
     /// The life that it has.
     #[serde(with = "hex::incarnation")]
     pub incarnation: Incarnation,
+    /// Whether that life began with its adoption.
+    #[serde(default)]
+    pub adopted: bool,
     /// Its id on this host.
     pub vmid: Vmid,
     /// Its loopback address.

@@ -42,12 +42,13 @@ impl Host {
             return Err(Fault::new(Code::Conflict, message).at(&ask.path));
         }
         self.limits.take_id(guest.vmid, &identity.tag());
-        let lives = made.is_some_and(|made| made.incarnation == ask.incarnation);
+        let lives = made.as_ref().is_some_and(|made| made.incarnation == ask.incarnation);
+        let adopted = !lives || made.is_some_and(|made| made.adopted);
         let mut kept = Record::new(identity, ask.incarnation, guest.kind, guest.vmid);
         let drift = self.drift(ask, identity, &config);
         let mut form = drift.iter().fold(Form::new(), |form, (key, value)| form.with(key, value));
         if !lives {
-            let ours = Ownership { identity: identity.clone(), incarnation: ask.incarnation };
+            let ours = Ownership { identity: identity.clone(), incarnation: ask.incarnation, adopted };
             form = form.with("description", ours.text(ask.run));
         }
         if guest.kind == GuestKind::Qemu {
@@ -75,7 +76,8 @@ impl Host {
             (true, false) => Found::Updated,
             (true, true) => Found::Unchanged,
         };
-        Ok(Ensured { found, vmid: Some(guest.vmid), ip: ordered_address(ask) })
+        let vmid = Some(guest.vmid);
+        Ok(Ensured { found, adopted, vmid, ip: ordered_address(ask) })
     }
 
     /// What is not as ordered, and what it is to be instead. What waits for the next start counts as being so.

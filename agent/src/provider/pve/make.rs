@@ -39,7 +39,7 @@ impl Host {
             identity: &identity,
             tag: identity.tag(),
             kind: GuestKind::of(ask.machine.kind),
-            ours: Ownership { identity: identity.clone(), incarnation: ask.incarnation },
+            ours: Ownership { identity: identity.clone(), incarnation: ask.incarnation, adopted: false },
             task,
         };
         let _gate = self.limits.gate(&making.tag).await;
@@ -125,7 +125,7 @@ impl Host {
         if making.kind == GuestKind::Lxc {
             ct::furnish(making.ask, record.vmid).await?;
         }
-        Ok(Ensured { found: Found::Created, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
+        Ok(Ensured { found: Found::Created, adopted: false, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }
 
     /// An id that nobody has, after one that somebody has.

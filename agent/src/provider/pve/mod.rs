@@ -137,6 +137,7 @@ impl Host {
                 path: ours.identity.path,
                 tree: ours.identity.tree,
                 incarnation: ours.incarnation,
+                adopted: ours.adopted,
                 vmid: guest.vmid,
                 ip: None,
                 running: guest.status == "running",

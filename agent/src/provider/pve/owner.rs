@@ -19,14 +19,17 @@ const OUI: &str = "BC:24:11";
 pub(super) struct Ownership {
     pub(super) identity: Identity,
     pub(super) incarnation: Incarnation,
+    /// Whether that life began with its adoption.
+    pub(super) adopted: bool,
 }
 
 impl Ownership {
     /// The description of a guest, one fact a line. The run is for people.
     pub(super) fn text(&self, run: RunId) -> String {
         let Identity { tree, path } = &self.identity;
+        let adopted = if self.adopted { "adopted: yes\n" } else { "" };
         format!(
-            "homestak: {path}\nsite: {}\nhost: {}\nmanifest: {}\nincarnation: {}\nrun: {run}\n",
+            "homestak: {path}\nsite: {}\nhost: {}\nmanifest: {}\nincarnation: {}\n{adopted}run: {run}\n",
             tree.site, tree.host, tree.manifest, self.incarnation
         )
     }
@@ -46,7 +49,8 @@ impl Ownership {
         };
         let path = NodePath::parse(fact("homestak")?).ok()?;
         let incarnation = Incarnation::parse(fact("incarnation")?)?;
-        Some(Self { identity: Identity { tree, path }, incarnation })
+        let adopted = fact("adopted").is_some();
+        Some(Self { identity: Identity { tree, path }, incarnation, adopted })
     }
 
     /// What the guest's own configuration says: none where its tag and its description do not belong together.
@@ -88,9 +92,11 @@ mod tests {
 
     #[test]
     fn a_description_tells_people_and_us_whose_a_guest_is() {
-        let ownership = Ownership { identity: identity(), incarnation: Incarnation::from_bits(3) };
+        let ownership = Ownership { identity: identity(), incarnation: Incarnation::from_bits(3), adopted: false };
         let text = ownership.text(RunId::from_bits(9));
         assert!(text.starts_with("homestak: father/n2-tiered/root-pve\nsite: 0000"), "{text}");
+        let adopted = Ownership { adopted: true, ..ownership.clone() };
+        assert_eq!(Ownership::read(&adopted.text(RunId::from_bits(9))), Some(adopted));
         assert_eq!(Ownership::read(&text), Some(ownership));
         assert_eq!(Ownership::read("somebody's machine"), None);
         assert_eq!(Ownership::read(&text.replace("site: 0", "site: x")), None);
