@@ -1,4 +1,6 @@
 //! A word to systemd, where it has started this process and waits for one (`Type=notify`, sd_notify(3)).
+//!
+//! One task tells its watchdog that this process is alive, where there is one.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,9 +8,21 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Where systemd listens.
 const SOCKET: &str = "NOTIFY_SOCKET";
+/// How often its watchdog wants to hear of us, in microseconds,
+const WATCHDOG: &str = "WATCHDOG_USEC";
+/// and of whom.
+const WATCHED: &str = "WATCHDOG_PID";
+
+/// What systemd tells the process that it has started, and nobody whom that one starts: their words would be taken for its.
+pub const OURS_ALONE: [&str; 3] = [SOCKET, WATCHDOG, WATCHED];
 
 /// Says that this process is ready. Nothing happens where nobody waits for it.
 pub fn ready() {
@@ -18,6 +32,28 @@ pub fn ready() {
 /// Says how it stands, in a line for `systemctl status`.
 pub fn status(line: &str) {
     tell(&format!("STATUS={}", line.replace('\n', " ")));
+}
+
+/// Says that it reads its settings again; [`ready`] ends that.
+pub fn reloading() {
+    tell("RELOADING=1");
+}
+
+/// Says that it is alive, twice as often as its watchdog asks for.
+pub fn stay_alive(tracker: &TaskTracker, ending: CancellationToken) {
+    let var = |name: &str| env::var(name).ok();
+    let ours = var(WATCHED).is_none_or(|pid| pid == std::process::id().to_string());
+    let period = var(WATCHDOG).filter(|_| ours).and_then(|usec| usec.parse().ok()).filter(|usec| *usec > 0);
+    let Some(period) = period.map(Duration::from_micros) else { return };
+    tracker.spawn(async move {
+        loop {
+            tell("WATCHDOG=1");
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = sleep(period / 2) => {}
+            }
+        }
+    });
 }
 
 /// Says that it is ending.
@@ -38,7 +74,10 @@ fn send(socket: &OsStr, word: &str) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(word.as_bytes(), &address).map(drop)
+    let from = UnixDatagram::unbound()?;
+    // One that does not listen is not waited for.
+    from.set_nonblocking(true)?;
+    from.send_to_addr(word.as_bytes(), &address).map(drop)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use homestak_node::notify;
 use homestak_protocol::fault::{Code, Fault};
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::Command;
@@ -38,7 +39,7 @@ pub(super) async fn spawn(settings: &Settings, mode: Mode) -> Result<Greeting, R
         .map_err(|source| unreachable(format!("this program cannot be found again: {source}")))?;
     let mut command = Command::new(&program);
     // It outlives this command; it is told the identities over its socket, and hands its environment on to nobody.
-    for name in IDENTITIES {
+    for name in IDENTITIES.iter().chain(&notify::OURS_ALONE) {
         command.env_remove(name);
     }
     if let Some(token) = &settings.serving.repo_token {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homestak_node::lifecycle::Lifecycle;
+use homestak_node::notify;
 use homestak_node::process::ProcessMark;
 use homestak_node::runtime::Handle;
 use homestak_node::trust::files::{private_folder, read_private, write_private};
@@ -235,7 +236,7 @@ impl Keeper {
         let errors = log.try_clone().map_err(|error| unable("its log cannot be written", &error))?;
         let mut command = Command::new(&program);
         command.arg("run").arg("--config").arg(self.folder.join(SETTINGS));
-        NOT_INHERITED.iter().chain(IDENTITIES).for_each(|name| {
+        NOT_INHERITED.iter().chain(IDENTITIES).chain(&notify::OURS_ALONE).for_each(|name| {
             command.env_remove(name);
         });
         // A group of its own: what interrupts a daemon in a terminal is not meant for it.

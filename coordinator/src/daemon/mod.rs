@@ -19,7 +19,6 @@ mod repos;
 mod socket;
 mod specs;
 mod stdio;
-mod systemd;
 mod tokens;
 mod watch;
 
@@ -31,6 +30,7 @@ use std::time::Duration;
 use homestak_node::crash;
 use homestak_node::folder::gone;
 use homestak_node::lifecycle::Lifecycle;
+use homestak_node::notify;
 use homestak_node::runtime::{self, Handle};
 use homestak_node::source::SpecSource;
 use homestak_node::transport::links::{LINKS, Links};
@@ -50,7 +50,6 @@ use self::programs::Programs;
 use self::repos::Repos;
 use self::specs::{SiteNow, Specs};
 use self::stdio::Stdio;
-use self::systemd::Manager;
 use self::tokens::Tokens;
 use crate::api::{Exit, Refusal};
 use crate::client::Mode;
@@ -95,7 +94,6 @@ struct Daemon {
     /// Git work trees.
     repos: Option<Arc<Repos>>,
     tokens: Arc<Tokens>,
-    manager: Manager,
     /// Clients who wait for the end of this process, which is told by the end of their connection.
     held: Arc<Mutex<Vec<socket::Held>>>,
 }
@@ -197,7 +195,6 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         logs_to_file: stdio.logs_to_file(),
         repos,
         tokens,
-        manager: Manager::from_environment(),
         held: Arc::default(),
     };
     let _ = watched.set(daemon.clone());
@@ -216,8 +213,8 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
         "the daemon is up"
     );
     stdio.say_up(&daemon.greeting());
-    daemon.manager.tell("READY=1");
-    daemon.manager.stay_alive(&daemon.life);
+    notify::ready();
+    notify::stay_alive(&daemon.life.tracker, daemon.life.ending.clone());
     Ok(Running { daemon, local, folder })
 }
 
@@ -225,7 +222,7 @@ impl Running {
     async fn until_the_end(self) -> Result<Exit, Refusal> {
         let life = self.daemon.life.clone();
         life.ending.cancelled().await;
-        self.daemon.manager.tell("STOPPING=1");
+        notify::stopping();
         // Nobody new is let in; those who come find nobody, and start another.
         self.folder.remove_socket();
         let leave = self.daemon.engine.is_idle().await.unwrap_or(false);
@@ -309,11 +306,11 @@ fn reload_on_hangup(daemon: &Daemon) -> Result<(), Refusal> {
                 () = ending.cancelled() => return,
                 hangup = hangups.recv() => if hangup.is_none() { return },
             }
-            daemon.manager.tell("RELOADING=1");
+            notify::reloading();
             // What goes wrong is told in the log and in `server status`.
             let _ = daemon.reload().await;
             daemon.reload_served();
-            daemon.manager.tell("READY=1");
+            notify::ready();
         }
     });
     Ok(())

@@ -1,7 +1,7 @@
 //! The spec endpoint under load, on the released daemon, with a server of the old kind beside it in the same run.
 //!
 //! - `keep-alive`: `wrk -t1 -c64` for as many requests as are answered; with the server's processor time for each.
-//! - `connections`: the same where each request comes over a new TLS connection.
+//! - `connections`: the same, with two threads, where each request comes over a new TLS connection.
 //! - `paced`: 5,000 requests a second, each due at a time of its own and measured from that time, whether or not the ones
 //!   before it were answered; the shown delay has up to a millisecond of the timer in it.
 //! - `silent`: how long others wait while one client has connected and says nothing.
@@ -27,7 +27,7 @@ use homestak_tests::needs;
 use self::server::Server;
 
 /// How long each kind of load lasts.
-const LOAD: Duration = Duration::from_secs(10);
+const LOAD: Duration = Duration::from_secs(5);
 /// How often each is measured; the median counts.
 const ROUNDS: usize = 3;
 /// Requests a second of the paced load.
@@ -42,7 +42,7 @@ fn main() {
     }
     let new = Server::homestak();
     let old = old::serve(&new);
-    println!("endpoint: GET /spec/edge with a token, wrk -t1 -c64, {} s, median of {ROUNDS}", LOAD.as_secs());
+    println!("endpoint: GET /spec/edge with a token, wrk -c64, {} s, median of {ROUNDS}", LOAD.as_secs());
     for (name, server) in [("homestak", &new), ("old kind", &old)] {
         let kept = median(|| wrk::load(server, wrk::Connections::Kept));
         let fresh = median(|| wrk::load(server, wrk::Connections::New));

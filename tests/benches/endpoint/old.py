@@ -27,8 +27,6 @@ def claims(header):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def do_GET(self):
         try:
             shown = claims(self.headers["Authorization"])

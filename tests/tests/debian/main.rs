@@ -19,4 +19,5 @@ mod becomes;
 mod failures;
 mod fetched;
 mod network;
+mod service;
 mod yard;

@@ -27,6 +27,7 @@ mod repos;
 mod restart;
 mod sealed;
 mod secrets;
+mod server;
 mod site;
 mod tokens;
 mod tree;

@@ -4,5 +4,6 @@ mod demo;
 mod harbour;
 mod lowering;
 mod mistakes;
+mod reading;
 mod resolution;
 mod schemas;
