@@ -11,6 +11,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a bench prints what it measures, and fails by panicking"
 )]
@@ -52,7 +53,7 @@ fn main() {
         println!("│  ╰─ silent       {:.3} s until another is answered", server.behind_a_silent_client().as_secs_f64());
     }
     let mut paced: Vec<_> = (0..ROUNDS).map(|_| paced::load(&new, PACE, LOAD)).collect();
-    paced.sort_by(|a, b| a.p99.cmp(&b.p99));
+    paced.sort_unstable_by_key(|delays| delays.p99);
     println!("╰─ paced, homestak, {PACE}/s: {}", paced[ROUNDS / 2]);
 }
 

@@ -73,11 +73,11 @@ pub(crate) fn load(server: &Server, pace: u32, time: Duration) -> Delays {
         all
     });
     delays.sort_unstable();
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
+    let at = |percent: usize| delays[(delays.len() - 1) * percent / 100];
     Delays {
-        p50: at(0.5),
-        p99: at(0.99),
-        most: at(1.0),
+        p50: at(50),
+        p99: at(99),
+        most: at(100),
         answered: delays.len(),
         per_second: delays.len() as f64 / time.as_secs_f64(),
     }
