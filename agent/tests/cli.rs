@@ -163,3 +163,32 @@ fn facts_are_data_on_stdout() {
     let (code, out, _) = output(agent(state.path(), &["facts"]));
     assert!(code == 0 && out.lines().any(|line| line.starts_with("kernel ")), "{out}");
 }
+
+#[test]
+fn a_folder_that_stands_for_a_machine_is_made_by_apply_and_by_nothing_else() {
+    let top = tempfile::tempdir().unwrap();
+    let (spec, root) = (top.path().join("base.yaml"), top.path().join("new/root"));
+    fs::write(&spec, "schema_version: 1\nnetwork: {ip: 192.0.2.7, gateway: 192.0.2.1}\n").unwrap();
+    let config = |deed: &[&str]| {
+        let mut command = agent(&top.path().join("state"), &[&["config"][..], deed, &["--json"]].concat());
+        command.arg("--spec").arg(&spec).arg("--root").arg(&root);
+        let (code, out, err) = output(command);
+        (code, serde_json::from_str::<Value>(&out).expect(&err))
+    };
+    for deed in [&["check"][..], &["apply", "--dry-run"]] {
+        let (code, document) = config(deed);
+        assert_eq!((code, document["error"]["code"].as_str()), (2, Some("E900")), "{document:#}");
+        assert!(!root.exists());
+    }
+    let (code, document) = config(&["apply"]);
+    assert_eq!((code, &document["simulated"], &document["error"]), (0, &true.into(), &Value::Null), "{document:#}");
+    let network = fs::read_to_string(root.join("etc/systemd/network/05-homestak.network")).unwrap();
+    assert!(network.contains("\nAddress=192.0.2.7/24\nGateway=192.0.2.1\n"), "{network}");
+    let (code, document) = config(&["check", "--detailed-exitcode"]);
+    assert_eq!((code, &document["differences"]), (0, &0.into()), "{document:#}");
+    // A spec that makes no sense makes nothing.
+    fs::write(&spec, "schema_version: 1\nnetwork: {ip: 192.0.2.7, gateway: 198.51.100.1}\n").unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let (code, document) = config(&["apply"]);
+    assert_eq!((code, document["error"]["code"].as_str(), root.exists()), (1, Some("E400"), false), "{document:#}");
+}

@@ -7,6 +7,7 @@ mod config;
 mod printer;
 mod seed;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
@@ -126,7 +127,9 @@ fn perform(cli: &Cli, printer: &Printer) -> Result<u8, Failure> {
         }
         _ => {}
     }
-    let settings = Settings::settle(&cli.flags, |name| std::env::var_os(name))?;
+    let told = told_by_unit(&cli.flags);
+    let env = |name: &str| std::env::var_os(name).or_else(|| told.get(name).map(OsString::from));
+    let settings = Settings::settle(&cli.flags, env)?;
     match &cli.command {
         Command::Config(what) => block_on(config::perform(what, &cli.flags, &settings, printer)),
         Command::CloudInit(what) => seed::write(what, &settings, printer).map(|()| 0),
@@ -135,6 +138,18 @@ fn perform(cli: &Cli, printer: &Printer) -> Result<u8, Failure> {
         Command::Status => block_on(ask::status(&settings, printer)).map(|()| 0),
         _ => ask::facts(&settings, printer).map(|()| 0),
     }
+}
+
+/// What the unit of this machine's agent tells it: whoever asks by hand is told the same. Not where a state folder or a
+/// settings file is named, which are another agent's.
+fn told_by_unit(flags: &Flags) -> BTreeMap<String, String> {
+    let named = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let by_flag = flags.state_dir.is_some() || flags.config.is_some();
+    if by_flag || named("HOMESTAK_STATE_DIR") || named("HOMESTAK_AGENT_CONFIG") {
+        return BTreeMap::new();
+    }
+    // Root alone can read it, and root alone configures this machine.
+    std::fs::read_to_string(cloud_init::ENVIRONMENT).map(|text| cloud_init::variables(&text)).unwrap_or_default()
 }
 
 /// One thread carries everything: an agent waits, mostly, and should be small meanwhile.

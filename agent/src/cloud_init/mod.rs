@@ -13,7 +13,7 @@ use homestak_protocol::order::CloudInit;
 use serde_json::{Value, json};
 
 pub use self::start::UNIT;
-pub(crate) use self::start::{ENVIRONMENT, PROGRAM, UNIT_PATH, environment};
+pub(crate) use self::start::{ENVIRONMENT, PROGRAM, UNIT_PATH, environment, variables};
 use self::start::{FETCH, fetch_script};
 use self::text::to_text;
 use crate::settings::ProviderKind;

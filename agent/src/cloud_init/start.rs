@@ -1,5 +1,6 @@
 //! What makes a machine's agent start: its environment, its unit, and a script that fetches its program.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use homestak_node::world::Boot;
@@ -47,6 +48,23 @@ fn quoted(value: &str) -> String {
     }
     text.push('"');
     text
+}
+
+/// What such a file says.
+pub(crate) fn variables(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), unquoted(value))).collect()
+}
+
+/// A value without its quotes.
+fn unquoted(value: &str) -> String {
+    let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return value.to_owned() };
+    let mut escaped = false;
+    let mut kept = |char: &char| {
+        escaped = *char == '\\' && !escaped;
+        !escaped
+    };
+    inside.chars().filter(|char| kept(char)).collect()
 }
 
 /// Fetches the program from whichever of the parent's addresses answers, and keeps it only if it is the one that is

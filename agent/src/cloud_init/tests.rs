@@ -118,6 +118,8 @@ fn a_shell_reads_the_environment_as_it_was_meant_and_runs_none_of_it() {
         let out = shell.args(["-c", ". \"$1\"; printf %s \"$HOMESTAK_TOKEN\"", "sh"]).arg(&file).output().unwrap();
         let wanted: String = hostile.chars().filter(|char| !char.is_control()).collect();
         assert_eq!((String::from_utf8_lossy(&out.stdout).as_ref(), out.stderr.len()), (wanted.as_str(), 0));
+        // So does whoever asks the agent by hand.
+        assert_eq!(variables(&environment(&boot(hostile), "edge", None))["HOMESTAK_TOKEN"], wanted);
     }
 }
 

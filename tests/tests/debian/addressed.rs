@@ -77,3 +77,44 @@ fn a_machine_takes_its_fixed_address_and_goes_back_from_one_that_leads_nowhere()
     assert!(addressed(&machine).starts_with("192.0.2.250/24\n"));
     yard.stage.strike();
 }
+
+#[test]
+fn a_machine_that_ifupdown_sets_up_stays_ifupdowns() {
+    let test = "a_machine_that_ifupdown_sets_up_stays_ifupdowns";
+    let Some(yard) = Yard::set(test, "debian-ifupdown", "unit") else { return };
+    let nodes = [("classic", "push", "fixed")];
+    let mut spec = with(json!(null));
+    spec["platform"] = json!({ "packages": ["ifupdown"] });
+    yard.spec("fixed", &spec);
+    yard.apply(0, &nodes);
+    let machine = yard.inside("classic");
+    let own = addressed(&machine).lines().next().unwrap().to_owned();
+    let stanza = format!(
+        "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n    address {own}\n    gateway 192.0.2.1\n    mtu 1400\n"
+    );
+    machine.write("/etc/network/interfaces", &stanza);
+    machine.run(
+        "rm /etc/systemd/network/10-host0.network; systemctl disable -q --now systemd-networkd.socket systemd-networkd",
+    );
+    machine.run("ip addr flush dev host0; ifup host0; test \"$(ip -4 -o addr show dev host0 | wc -l)\" = 1");
+
+    spec["network"] = json!({ "ip": "192.0.2.249/24", "gateway": "192.0.2.1" });
+    yard.spec("fixed", &spec);
+    yard.apply(0, &nodes);
+    let fixed = "192.0.2.249/24\ndefault via 192.0.2.1 dev host0";
+    assert_eq!(addressed(&machine), fixed);
+    let file = "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n\taddress 192.0.2.249/24\n\tgateway 192.0.2.1\n\
+                \tdns-search tree.example\n    mtu 1400\n";
+    assert_eq!(machine.read("/etc/network/interfaces").as_deref(), Some(file));
+    assert_eq!(machine.run("cat /sys/class/net/host0/mtu; ifquery --state host0"), "1400\nhost0=host0");
+    let (code, again) = machine.agent("config apply");
+    assert_eq!((code, &again["changed"], &again["failed"]), (Some(0), &json!(0), &json!(0)), "{again:#}");
+
+    spec["network"] = json!({ "ip": "198.51.100.7", "gateway": "198.51.100.1" });
+    yard.spec("fixed", &spec);
+    let document = yard.apply(1, &nodes);
+    let message = document["nodes"][0]["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("what was there before is back"), "{message}");
+    assert_eq!((addressed(&machine).as_str(), machine.read("/etc/network/interfaces").as_deref()), (fixed, Some(file)));
+    yard.stage.strike();
+}

@@ -86,6 +86,14 @@ fn a_real_machine_becomes_what_its_spec_says_and_says_when_it_is_so_no_more() {
     );
     assert_eq!(pulled.run("stat -c %a /etc/homestak/agent.env /var/lib/homestak/spec.yaml"), "600\n600");
 
+    // By hand the agent knows what its unit is told.
+    let (code, fetched) = pulled.agent("config fetch");
+    assert_eq!(
+        (code, &fetched["spec"], &fetched["attempts"]),
+        (Some(0), &json!("everything"), &json!(1)),
+        "{fetched:#}"
+    );
+
     // A second time there is nothing to do.
     yard.apply(0, &nodes);
     assert_eq!(pulled.marker("config-complete").unwrap()["changed"], false);
