@@ -95,7 +95,7 @@ fn main() {
     let folder = "/var/lib/homestak/ansible";
     let playbook =
         format!("ansible-playbook -i {folder}/local.ini {folder}/config-apply.yml -e @{folder}/config-vars.json");
-    let tasks = recap(&machine.run(&format!("{playbook} | tail -1")));
+    let tasks = recap(&machine.run(&format!("{playbook} | grep changed=")));
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

@@ -5,27 +5,18 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::ansible;
-use crate::becomes::looked_at;
+use crate::becomes::{everything, looked_at};
 use crate::yard::Yard;
 
+/// The spec with every field, and this package.
 fn wanted(package: &str) -> Value {
-    json!({
-        "schema_version": 1,
-        "identity": { "domain": "tree.example" },
-        "access": {
-            "posture": "prod",
-            "users": [
-                { "name": "homestak", "sudo": true, "ssh_keys": ["one"] },
-                { "name": "guest", "ssh_keys": [] },
-            ],
-        },
-        "platform": {
-            "packages": ["htop", "chrony", "rpcbind", package],
-            // Not chrony: its unit is not for containers, and ansible would start it again each time.
-            "services": { "enable": ["ssh"], "disable": ["rpcbind"] },
-        },
-        "config": { "timezone": "America/Denver" },
-    })
+    let mut spec = everything();
+    spec["platform"] = json!({
+        "packages": ["htop", "chrony", "rpcbind", package],
+        // Not chrony: its unit is not for containers, and ansible would start it again each time.
+        "services": { "enable": ["ssh"], "disable": ["rpcbind"] },
+    });
+    spec
 }
 
 #[test]

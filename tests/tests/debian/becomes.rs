@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::yard::{Inside, KEY, Yard};
 
-fn everything() -> Value {
+/// A spec with every field but a fixed address.
+pub(crate) fn everything() -> Value {
     json!({
         "schema_version": 1,
         "identity": { "domain": "tree.example" },
