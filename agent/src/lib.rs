@@ -10,6 +10,7 @@ pub mod facts;
 pub mod failure;
 pub mod files;
 pub mod glance;
+mod host;
 pub mod provider;
 pub mod run;
 pub mod settings;

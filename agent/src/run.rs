@@ -40,6 +40,7 @@ use crate::drift::Watch;
 use crate::failure::{Exit, Failure, MACHINE, SETTINGS, USAGE};
 use crate::files::{read_if_there, write_whole};
 use crate::glance::Threshold;
+use crate::host::{Host, Link};
 use crate::provider::Provider;
 use crate::provider::local::faults::{FAULTS, FaultPlan};
 use crate::provider::local::inside::Inside;
@@ -112,6 +113,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     let world = Arc::new(AgentWorld {
         state: state.path().to_owned(),
         provider: provider.clone(),
+        host: host(&settings, inside.as_ref(), &uplink, &life),
         inside,
         parent: Parent::told(&settings),
         servers: parents(&settings),
@@ -305,6 +307,13 @@ fn provider(
             Ok(Some(Arc::new(local)))
         }
     }
+}
+
+/// What makes this machine a Proxmox VE host; none where its machines are others', or it is simulated itself.
+fn host(settings: &Settings, inside: Option<&Inside>, uplink: &Uplink, life: &Lifecycle) -> Option<Host> {
+    let pve = settings.pve.clone().filter(|_| inside.is_none())?;
+    let link = Link { status: uplink.status(), fetcher: uplink.fetcher() };
+    Some(Host { pve, link, crash: Plan::from_environment(), life: life.clone() })
 }
 
 /// Where children come in: links over QUIC, and HTTPS on the same port number.

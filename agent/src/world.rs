@@ -17,6 +17,7 @@ use crate::config::spec::NodeSpec;
 use crate::config::{self, Deed, Standing, System, Target};
 use crate::facts;
 use crate::glance::{self, Threshold};
+use crate::host::Host;
 use crate::provider::local::faults::FaultPlan;
 use crate::provider::local::inside::Inside;
 use crate::provider::{Identity, Provider};
@@ -29,6 +30,8 @@ pub struct AgentWorld {
     pub provider: Option<Arc<dyn Provider>>,
     /// The machine of `local` that this agent runs in; none elsewhere.
     pub inside: Option<Inside>,
+    /// What makes this machine a host; none where it cannot be one, or is simulated.
+    pub(crate) host: Option<Host>,
     /// Whom the spec is fetched from; none where this agent was told of nobody.
     pub parent: Option<Parent>,
     /// Where the parent is reached, `host:port` each.
@@ -121,6 +124,12 @@ impl AgentWorld {
     async fn hosted(&self, path: NodePath, own: Own, task: Task) -> Result<(), Fault> {
         self.faults.meet(&path, Phase::Host, &task.cancel).await?;
         let spec = self.wanted(own.configuration)?;
+        if let Some(host) = &self.host {
+            if !host.pve.setup {
+                return Ok(());
+            }
+            return host.become_one(spec.as_ref(), &path, &self.target(&path, task)?).await;
+        }
         let target = self.target(&path, task)?;
         let failed = |fault: Fault| Fault { code: Code::Host, ..fault };
         let hosted =

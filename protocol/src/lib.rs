@@ -1,7 +1,8 @@
 //! What two homestak processes say to each other, and the words they say it in.
 //!
 //! Pure: names and paths that parse or refuse, provisioning tokens, wire versions, frames with hard limits, the codec,
-//! messages, orders, events and error codes. No runtime, clock, socket or file is known here; those who have them call in.
+//! messages, orders, events and error codes, and what an agent needs of a Proxmox VE host. No runtime, clock, socket or
+//! file is known here; those who have them call in.
 
 pub mod codec;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod name;
 pub mod order;
 pub mod path;
+pub mod privilege;
 pub mod secret;
 pub mod token;
 pub mod version;

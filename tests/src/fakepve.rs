@@ -49,11 +49,19 @@ pub struct FakePve {
     control: u16,
     fingerprint: String,
     token: String,
+    host: String,
 }
 
 impl FakePve {
     /// Starts one. `scale` is how many real seconds one of PVE's takes; 0 makes tasks end at once.
     pub fn start(stage: &Stage, node: &str, scale: f64) -> Self {
+        let token = "homestak@pve!agent=00000000-0000-4000-8000-000000000001";
+        Self::start_by(stage, node, scale, &[], "127.0.0.1", token)
+    }
+
+    /// Starts one with a token of its own, at an address in a network that `by` puts it into; nobody outside can look into
+    /// it there.
+    pub fn start_by(stage: &Stage, node: &str, scale: f64, by: &[String], host: &str, token: &str) -> Self {
         let folder = stage.folder().join(format!("fakepve-{node}"));
         let snippets = folder.join("snippets");
         fs::create_dir_all(&snippets).expect("a stage's folder can be written");
@@ -64,11 +72,13 @@ impl FakePve {
         let (cert, secret) = (folder.join("cert.pem"), folder.join("key.pem"));
         fs::write(&cert, pem("CERTIFICATE", certificate.der())).expect("a stage's folder can be written");
         fs::write(&secret, pem("PRIVATE KEY", &key.serialize_der())).expect("a stage's folder can be written");
-        let token = "homestak@pve!agent=00000000-0000-4000-8000-000000000001".to_owned();
         let log = fs::File::create(folder.join("fakepve.log")).expect("a stage's folder can be written");
-        let mut process = Command::new(python())
+        let python = [python().display().to_string()];
+        let mut words = by.iter().chain(&python);
+        let mut process = Command::new(words.next().expect("there is the program itself"))
+            .args(words)
             .arg(workspace().join("tests/fakepve/stage.py"))
-            .args(["--host", "127.0.0.1", "--node", node, "--token", &token, "--time-scale", &scale.to_string()])
+            .args(["--host", host, "--node", node, "--token", token, "--time-scale", &scale.to_string()])
             .arg("--cert")
             .arg(&cert)
             .arg("--key")
@@ -92,14 +102,15 @@ impl FakePve {
             node: node.to_owned(),
             snippets,
             fingerprint: hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
-            token,
+            token: token.to_owned(),
+            host: host.to_owned(),
         }
     }
 
     /// The section `pve` of the settings of this host's agent.
     pub fn settings(&self) -> Value {
         json!({
-            "api_endpoint": format!("https://127.0.0.1:{}", self.port),
+            "api_endpoint": format!("https://{}:{}", self.host, self.port),
             "api_token": self.token,
             "fingerprint": self.fingerprint,
             "node": self.node,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::printer::Printer;
 use crate::facts;
 use crate::failure::{Exit, Failure, MACHINE, NOT_RUNNING};
+use crate::host;
 use crate::provider::local::inside::Inside;
 use crate::run;
 use crate::settings::Settings;
@@ -38,6 +39,12 @@ pub(super) fn crash_points(printer: &Printer) -> Result<(), Failure> {
     })?;
     printer.document(&document);
     Ok(())
+}
+
+/// `put-network-back`: what a timer runs that outlives the agent.
+pub(super) async fn put_network_back(settings: &Settings) -> Result<(), Failure> {
+    let done = host::put_network_back(&settings.state_dir).await;
+    done.map_err(|error| Failure::machine("putting the network back", error))
 }
 
 /// `facts`.

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Held for as long as a machine is configured.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 

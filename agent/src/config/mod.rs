@@ -12,13 +12,16 @@ mod lock;
 pub mod marker;
 pub mod pull;
 pub mod resource;
-mod resources;
+pub(crate) mod resources;
 pub mod spec;
 pub mod system;
 pub mod trouble;
 
+use std::path::Path;
+
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::Spec;
+use tokio_util::sync::CancellationToken;
 
 pub use self::engine::{Deed, Report, Standing};
 use self::lock::Lock;
@@ -99,7 +102,7 @@ pub fn host_resources(spec: Option<&NodeSpec>, node: &str) -> Vec<Box<dyn Resour
 }
 
 /// The name and domain of a machine: its node's, where its spec has none.
-fn own_name(spec: Option<&NodeSpec>, node: &str) -> Hostname {
+pub(crate) fn own_name(spec: Option<&NodeSpec>, node: &str) -> Hostname {
     let identity = spec.map(|spec| &spec.identity);
     let name = identity.and_then(|identity| identity.hostname.as_ref()).map_or(node, |name| name.as_str()).to_owned();
     let domain = identity.and_then(|identity| identity.domain.as_ref()).map(|domain| domain.as_str().to_owned());
@@ -179,6 +182,11 @@ fn with_implied(spec: &NodeSpec) -> Vec<String> {
 /// Parses a spec.
 pub fn parse(spec: &Spec) -> Result<NodeSpec, ConfigError> {
     NodeSpec::parse(&spec.document).map_err(|why| ConfigError::Spec { name: spec.name.to_string(), why })
+}
+
+/// Has this machine's configuration for itself for as long as it is held.
+pub(crate) async fn alone(state: &Path, cancel: &CancellationToken) -> Result<Lock, ConfigError> {
+    Lock::take(state, cancel).await
 }
 
 /// How a machine is not what a spec asks for.

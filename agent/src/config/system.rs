@@ -7,6 +7,9 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, Output};
 use super::trouble::Trouble;
@@ -36,6 +39,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// This machine, for whoever waits for nobody's word.
+    pub fn here(state: &Path) -> Self {
+        let task = Task { cancel: CancellationToken::new(), progress: Arc::new(|_| {}) };
+        Self { system: System::Machine, state: state.to_owned(), task }
+    }
+
     /// Whether this is a folder that stands for a machine.
     pub fn simulated(&self) -> bool {
         matches!(self.system, System::Folder(_))
@@ -81,6 +90,11 @@ impl Target {
             let _gone = fs::remove_file(&draft);
             FileError::of(&path, "written")(error)
         })
+    }
+
+    /// Makes a folder that everybody may enter, if it is missing.
+    pub fn folder(&self, path: &Path) -> Result<(), FileError> {
+        make_folders(&self.path(&path.to_string_lossy()), PUBLIC.folder)
     }
 
     /// Takes a file away, if it is there.

@@ -19,7 +19,7 @@ use homestak_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{AgentFile, LocalSection};
-pub use self::pve::{Endpoint, PveSection, PveSettings, TokenSource, TrustSource};
+pub use self::pve::{Endpoint, PveSection, PveSettings, RepositoryKey, RepositorySettings, TokenSource, TrustSource};
 use crate::failure::{Exit, Failure, SETTINGS};
 
 /// Where settings are looked for where no file is named.

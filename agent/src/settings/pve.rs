@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use homestak_node::tls::Fingerprint;
 use homestak_protocol::secret::Secret;
+use rustix::system::uname;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure, SETTINGS};
@@ -24,6 +25,10 @@ const SNIPPETS: &str = "/var/lib/vz/snippets";
 /// How many machines are made at once on one storage where nothing else is said: a disk that several images are written
 /// to at once gets slower for all.
 const PARALLEL: u16 = 8;
+/// Where Proxmox has the packages of PVE.
+const REPOSITORY: &str = "http://download.proxmox.com/debian/pve";
+/// What `repository_key` is where packages need no signature.
+const TRUSTED: &str = "trusted";
 
 /// The section as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,10 +70,19 @@ pub struct PveSection {
     /// How many machines are made at once on one storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<u16>,
+    /// Whether a node of a tree makes itself a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<bool>,
+    /// Where PVE's packages come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Whose signature is on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_key: Option<String>,
 }
 
 /// Its keys, for whoever mistypes one.
-pub(super) const KEYS: [(&str, &str); 12] = [
+pub(super) const KEYS: [(&str, &str); 15] = [
     ("api_endpoint", "https://HOST:PORT of the API"),
     ("api_token", "an API token, as USER@REALM!NAME=VALUE"),
     ("api_token_file", "a file that holds the API token"),
@@ -81,6 +95,9 @@ pub(super) const KEYS: [(&str, &str); 12] = [
     ("snippets_dir", "the folder of its snippets on this host"),
     ("bridge", "a bridge, as in vmbr0"),
     ("parallel", "how many machines are made at once on one storage, at least 1"),
+    ("setup", "false, where somebody else makes this machine a host"),
+    ("repository", "the address of a repository with PVE's packages, as in http://mirror.example/debian/pve"),
+    ("repository_key", "the absolute path of a file with the key of `repository`, or `trusted`"),
 ];
 
 /// What the provider is told, parsed.
@@ -92,8 +109,8 @@ pub struct PveSettings {
     pub token: TokenSource,
     /// How its certificate is known.
     pub trust: TrustSource,
-    /// The PVE node.
-    pub node: String,
+    /// The PVE node, where it is told.
+    pub node: Option<String>,
     /// The storage for disks; the first that takes some, where none is given.
     pub storage: Option<String>,
     /// The storage that snippets are named by.
@@ -104,6 +121,30 @@ pub struct PveSettings {
     pub bridge: String,
     /// How many machines are made at once on one storage.
     pub parallel: usize,
+    /// Whether a node of a tree makes itself a host.
+    pub setup: bool,
+    /// Where PVE's packages come from.
+    pub repository: RepositorySettings,
+}
+
+/// A repository of PVE's packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositorySettings {
+    /// Its address, without suite and component.
+    pub url: String,
+    /// How its signature is known.
+    pub key: RepositoryKey,
+}
+
+/// How the signature of a repository is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepositoryKey {
+    /// By the key that Proxmox publishes.
+    Published,
+    /// By the key in this file.
+    File(PathBuf),
+    /// Not at all: whatever lies there is trusted.
+    Trusted,
 }
 
 /// A server, by name or address and port.
@@ -195,7 +236,19 @@ impl PveSettings {
                 return Err(refuse("api_token", "`api_token` and `api_token_file` exclude one another".into()));
             }
         };
-        let node = section.node.or_else(|| sysinfo::System::host_name().ok()).map(|name| short(&name));
+        let repository = RepositorySettings {
+            url: section.repository.clone().unwrap_or_else(|| REPOSITORY.into()),
+            key: match section.repository_key.as_deref() {
+                None => RepositoryKey::Published,
+                Some(TRUSTED) => RepositoryKey::Trusted,
+                Some(file) if file.starts_with('/') => RepositoryKey::File(file.into()),
+                Some(other) => return Err(refuse("repository_key", format!("`{other}` is neither"))),
+            },
+        };
+        let is_address = repository.url.starts_with("http://") || repository.url.starts_with("https://");
+        if !is_address || repository.url.contains(char::is_whitespace) {
+            return Err(refuse("repository", format!("`{}` is no address", repository.url)));
+        }
         let parallel = section.parallel.unwrap_or(PARALLEL);
         if parallel == 0 {
             return Err(refuse("parallel", "nothing would ever be made".into()));
@@ -204,13 +257,20 @@ impl PveSettings {
             endpoint: endpoint.parse().map_err(|why| refuse("api_endpoint", why))?,
             token,
             trust,
-            node: node.ok_or_else(|| refuse("node", "this host has no name".into()))?,
+            node: section.node.map(|name| short(&name)),
             storage: section.storage,
             snippets_storage: section.snippets_storage.unwrap_or_else(|| LOCAL.into()),
             snippets_dir: section.snippets_dir.unwrap_or_else(|| SNIPPETS.into()),
             bridge: section.bridge.unwrap_or_else(|| "vmbr0".into()),
             parallel: parallel.into(),
+            setup: section.setup.unwrap_or(true),
+            repository,
         })
+    }
+
+    /// The PVE node: as told, or as this host is called now. A machine is given its name when it becomes a host.
+    pub fn node(&self) -> String {
+        self.node.clone().unwrap_or_else(|| short(&uname().nodename().to_string_lossy()))
     }
 }
 
@@ -230,6 +290,20 @@ mod tests {
         assert_eq!(settings.endpoint.to_string(), "https://localhost:8006");
         assert_eq!(settings.trust, TrustSource::Ca(CLUSTER_CA.into()));
         assert_eq!(settings.token, TokenSource::File(TOKEN_FILE.into()));
+        assert_eq!((settings.setup, settings.node()), (true, "father".into()));
+        assert_eq!(settings.repository, RepositorySettings { url: REPOSITORY.into(), key: RepositoryKey::Published });
+    }
+
+    #[test]
+    fn a_repository_is_an_address_and_its_key_a_file_or_a_word() {
+        let read = |text: &str| PveSettings::read(text).map(|settings| settings.repository);
+        let mirror = read("repository: http://mirror.example/pve\nrepository_key: trusted\n").unwrap();
+        assert_eq!(mirror, RepositorySettings { url: "http://mirror.example/pve".into(), key: RepositoryKey::Trusted });
+        let key = read("repository_key: /etc/homestak/mirror.gpg\n").unwrap().key;
+        assert_eq!(key, RepositoryKey::File("/etc/homestak/mirror.gpg".into()));
+        for wrong in ["repository: mirror.example\n", "repository: http://a b\n", "repository_key: none\n"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

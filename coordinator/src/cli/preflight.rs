@@ -31,6 +31,10 @@ fn lines(preflight: &PreflightDocument, style: Style) -> Vec<String> {
         lines.push(format!("{} {:width$}  {}", style.paint(tone, mark), check.name, check.seen));
         lines.extend(check.hint.as_ref().map(|hint| format!("  {:width$}  hint: {hint}", "")));
     }
+    if !preflight.prepare.is_empty() {
+        lines.push(format!("To let the agent of {} use the API, as root there:", preflight.host));
+        lines.extend(preflight.prepare.iter().map(|line| format!("    {line}")));
+    }
     let failed = preflight.checks.iter().filter(|check| check.status == CheckStatus::Failed).count();
     lines.push(match failed {
         0 => format!("{} is ready", preflight.host),

@@ -11,6 +11,9 @@ pub struct PreflightDocument {
     pub passed: bool,
     /// Every check, in the order in which one needs another.
     pub checks: Vec<CheckDocument>,
+    /// What an operator types on that host, as root, so that its agent may use the API; empty where it may.
+    #[serde(default)]
+    pub prepare: Vec<String>,
 }
 
 /// One check.

@@ -4,6 +4,7 @@
 //! [`examine`] is pure. Its caller has asked whoever has to be asked: see [`Seen`].
 
 mod checks;
+mod prepare;
 
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
@@ -60,7 +61,8 @@ pub enum Api {
 pub fn examine(seen: &Seen<'_>) -> PreflightDocument {
     let checks: Vec<CheckDocument> = checks::ALL.iter().map(|(name, look)| look(seen).named(name)).collect();
     let passed = checks.iter().all(|check| check.status != CheckStatus::Failed);
-    PreflightDocument { host: seen.host.to_string(), passed, checks }
+    let prepare = prepare::lines(seen, &checks);
+    PreflightDocument { host: seen.host.to_string(), passed, checks, prepare }
 }
 
 /// What one look came to.

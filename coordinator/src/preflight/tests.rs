@@ -57,8 +57,8 @@ fn presence(host: &HostName, connected: bool) -> Presence {
     }
 }
 
-/// Each check that did not pass, with what became of it.
-fn not_passed(site: &Site, host: &str, presence: Option<&Presence>, api: Api) -> Vec<String> {
+/// What is seen of a host, looked at.
+fn document(site: &Site, host: &str, presence: Option<&Presence>, api: Api) -> PreflightDocument {
     let host = HostName::parse(host).unwrap();
     let config = (!host.is_local()).then(|| site.host(Asked::parse(host.as_str()), "me"));
     let seen = Seen {
@@ -72,7 +72,12 @@ fn not_passed(site: &Site, host: &str, presence: Option<&Presence>, api: Api) ->
         api,
         version: "1.0.0",
     };
-    let document = examine(&seen);
+    examine(&seen)
+}
+
+/// Each check that did not pass, with what became of it.
+fn not_passed(site: &Site, host: &str, presence: Option<&Presence>, api: Api) -> Vec<String> {
+    let document = document(site, host, presence, api);
     let failed = document.checks.iter().any(|check| check.status == CheckStatus::Failed);
     assert_eq!(document.passed, !failed);
     for check in &document.checks {
@@ -132,6 +137,23 @@ fn an_api_that_takes_the_token_passes_and_one_that_does_not_fails() {
     assert!(not_passed(&open(&dir), "father", Some(&here), greets).is_empty());
     let left = not_passed(&open(&dir), "father", Some(&here), Api::Refuses("192.0.2.7:8006".into()));
     assert_eq!(left, ["api failed"]);
+}
+
+#[test]
+fn a_host_without_a_token_is_told_what_to_type_for_its_own_version() {
+    let (dir, host) = (folder(""), HostName::parse("father").unwrap());
+    let mut here = presence(&host, true);
+    let answers = || Api::Answers("192.0.2.7:8006".into());
+    here.facts.os = "Proxmox VE 8.4.1 on Debian GNU/Linux 12 (bookworm)".into();
+    let told = document(&open(&dir), "father", Some(&here), answers()).prepare;
+    let lines = homestak_protocol::privilege::by_hand(8);
+    assert!(told.starts_with(&lines) && told[0].contains("VM.Monitor") && told[5].contains("/etc/homestak/pve.token"));
+    let told = document(&open(&dir), "father", None, answers()).prepare;
+    assert!(told[0].contains("VM.GuestAgent.Audit"), "{told:?}");
+    let whole = folder("root@pam!homestak=00-11");
+    assert!(document(&open(&whole), "father", Some(&here), answers()).prepare.is_empty());
+    let demo = Site::open(&SiteChoice::Demo, &Keys::default()).unwrap();
+    assert!(document(&demo, "local", None, Api::NotAsked("it has none")).prepare.is_empty());
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod backends;
 mod becomes;
 mod failures;
 mod fetched;
+mod host;
 mod network;
 mod service;
 mod yard;

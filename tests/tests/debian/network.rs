@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The parent's address on the bridge, of the range for documentation.
-const ADDRESS: &str = "192.0.2.1";
+pub(crate) const ADDRESS: &str = "192.0.2.1";
 /// Where the archive is served.
 const ARCHIVE_PORT: &str = "8080";
 
 /// A network of a test's own.
 pub(crate) struct Network {
     name: String,
-    archive: Child,
+    archives: Vec<Child>,
 }
 
 impl Network {
@@ -29,17 +29,24 @@ impl Network {
         ] {
             ip(&[&["-n", &name][..], arguments].concat());
         }
-        let by = by(&name);
+        let mut network = Self { name, archives: Vec::new() };
+        network.serve(pool, ARCHIVE_PORT);
+        network
+    }
+
+    /// Serves one more folder in it.
+    pub(crate) fn serve(&mut self, folder: &Path, port: &str) {
+        let by = self.by();
         let archive = Command::new(&by[0])
             .args(&by[1..])
-            .args(["python3", "-m", "http.server", "--bind", ADDRESS, ARCHIVE_PORT, "--directory"])
-            .arg(pool)
+            .args(["python3", "-m", "http.server", "--bind", ADDRESS, port, "--directory"])
+            .arg(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { name, archive }
+        self.archives.push(archive);
     }
 
     /// What a program is run by to be in it.
@@ -50,8 +57,10 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let _gone = self.archive.kill();
-        let _collected = self.archive.wait();
+        for archive in &mut self.archives {
+            let _gone = archive.kill();
+            let _collected = archive.wait();
+        }
         ip(&["netns", "del", &self.name]);
     }
 }

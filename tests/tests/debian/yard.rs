@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use homestak_tests::binaries::{binaries, workspace};
+use homestak_tests::command::Running;
 use homestak_tests::process::Process;
 use homestak_tests::stage::Stage;
 use homestak_tests::{needs, wait};
@@ -20,7 +21,7 @@ const APPLYING: Duration = Duration::from_secs(400);
 /// A stage with real machines. The network goes after the stage, whose processes are in it.
 pub(crate) struct Yard {
     pub(crate) stage: Stage,
-    _network: Network,
+    pub(crate) network: Network,
 }
 
 /// A public key, and what its owner is called in the site.
@@ -31,7 +32,7 @@ pub(crate) const KEY: &str =
 const SIGNING_KEY: &str = "5f3d298ff0286a62cca51d964ab7008e0de2cf00d4d457c9226d4ac5ea513c8e";
 
 impl Yard {
-    /// Sets one up; none where something is missing that it needs.
+    /// Sets one up; none where something is missing that it needs. In `mode`, STAGE is the stage's folder.
     pub(crate) fn set(test: &str, name: &str, mode: &str) -> Option<Self> {
         let programs = ["debootstrap", "systemd-nspawn", "nsenter", "ip", "python3", "dpkg-scanpackages"];
         if !needs::root(test) || !programs.iter().all(|program| needs::program(test, program)) {
@@ -40,6 +41,7 @@ impl Yard {
         let debian = debian();
         let network = Network::make(&debian.join("pool"));
         let mut stage = Stage::set(name);
+        let mode = mode.replace("STAGE", &stage.folder().display().to_string());
         let script = format!(
             "#!/bin/sh\nexec {} {} {} {mode} \"$@\"\n",
             workspace().join("tests/debian/machine").display(),
@@ -51,7 +53,7 @@ impl Yard {
         let site = site(&stage);
         stage.env("HOMESTAK_LOCAL_SPAWN", &script).env("HOMESTAK_SITE_CONFIG", &site);
         stage.run_by(network.by());
-        Some(Self { stage, _network: network })
+        Some(Self { stage, network })
     }
 
     /// Writes a spec of the site.
@@ -69,9 +71,19 @@ impl Yard {
                         "execution": { "mode": mode } })
             })
             .collect();
+        self.apply_nodes(code, &Value::Array(nodes))
+    }
+
+    /// The same with nodes as a manifest has them.
+    #[track_caller]
+    pub(crate) fn apply_nodes(&self, code: i32, nodes: &Value) -> Value {
+        self.begin(nodes).finish(APPLYING).exits(code).json()
+    }
+
+    /// Begins it.
+    pub(crate) fn begin(&self, nodes: &Value) -> Running {
         let manifest = json!({ "schema_version": 2, "name": "real", "pattern": "flat", "nodes": nodes });
-        let arguments = ["apply", "--manifest-json", &manifest.to_string(), "--json"];
-        self.stage.start(&arguments).finish(APPLYING).exits(code).json()
+        self.stage.start(&["apply", "--manifest-json", &manifest.to_string(), "--json"])
     }
 
     /// The machine of this name, seen from outside.

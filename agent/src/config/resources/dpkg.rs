@@ -57,6 +57,11 @@ impl Packages {
         all
     }
 
+    /// Which version of a package is there.
+    pub(crate) fn version(&self, name: &str) -> Option<&str> {
+        self.installed.get(name).map(String::as_str)
+    }
+
     /// Whether a package is there, as apt-get(8) would have it named: with an architecture or a version perhaps.
     pub(crate) fn has(&self, wanted: &str) -> bool {
         match wanted.split_once('=') {

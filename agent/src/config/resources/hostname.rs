@@ -1,5 +1,7 @@
 //! The machine's name, and that it is found by it.
 
+use std::net::IpAddr;
+
 use rustix::system::{sethostname, uname};
 
 use crate::config::resource::{Differences, Resource, Step};
@@ -20,8 +22,12 @@ pub(crate) struct Hostname {
 }
 
 impl Hostname {
-    /// `/etc/hosts` with a line for this machine; the other lines stay.
+    /// `/etc/hosts` with a line for this machine; the other lines stay. Where another address than a loopback one has its
+    /// name, it is found by that: a Proxmox VE host has to be.
     fn hosts(&self, is: Option<&str>) -> String {
+        if let Some(text) = is.filter(|text| addresses_of(text, &self.name).any(|address| !address.is_loopback())) {
+            return text.to_owned();
+        }
         let own = match &self.domain {
             Some(domain) => format!("{OWN} {name}.{domain} {name}", name = self.name),
             None => format!("{OWN} {}", self.name),
@@ -34,6 +40,15 @@ impl Hostname {
         lines.insert(at.min(lines.len()), &own);
         lines.join("\n") + "\n"
     }
+}
+
+/// The addresses that a hosts file has for a name.
+pub(crate) fn addresses_of<'a>(hosts: &'a str, name: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+    hosts.lines().filter_map(move |line| {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(|word| word == name).then_some(address)
+    })
 }
 
 impl Resource for Hostname {
@@ -85,5 +100,8 @@ mod tests {
         let new = named(None).hosts(None);
         assert_eq!(new, "127.0.0.1 localhost\n127.0.1.1 edge\n::1 localhost ip6-localhost ip6-loopback\n");
         assert_eq!(named(None).hosts(Some("")), "127.0.1.1 edge\n");
+        let host = "127.0.0.1 localhost # edge\n192.0.2.7 edge.site.example edge\n";
+        assert_eq!(named(None).hosts(Some(host)), host, "it is found by its own address");
+        assert!(named(None).hosts(Some("127.0.0.1 edge\n192.0.2.7 edge.other\n")).contains("127.0.1.1 edge"));
     }
 }

@@ -1,13 +1,13 @@
 //! What there is to be put right on a machine, one file each.
 
 pub(super) mod account;
-pub(super) mod dpkg;
+pub(crate) mod dpkg;
 pub(super) mod fail2ban;
-pub(super) mod hostname;
+pub(crate) mod hostname;
 pub(super) mod keys;
-pub(super) mod nag;
+pub(crate) mod nag;
 pub(crate) mod network;
-pub(super) mod packages;
+pub(crate) mod packages;
 pub(super) mod record;
 pub(super) mod services;
 pub(super) mod sshd;

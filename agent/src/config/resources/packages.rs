@@ -87,7 +87,7 @@ impl Resource for Packages {
 }
 
 /// Fetches the lists of what there is. A mirror that does not answer is an error, and not a warning.
-async fn update(target: &Target) -> Result<(), Trouble> {
+pub(crate) async fn update(target: &Target) -> Result<(), Trouble> {
     (target.task.progress)("fetching apt's lists".to_owned());
     let command = Command::new("apt-get").args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]);
     let command = quiet(command).args(["-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=15"]);

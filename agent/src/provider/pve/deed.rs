@@ -45,7 +45,7 @@ impl Host {
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Option<Upid>, CallError> {
         let api = &self.api;
         match call {
-            Call::Create(kind, vmid, form) => api.create(&self.settings.node, kind, vmid, form).await.map(Some),
+            Call::Create(kind, vmid, form) => api.create(&self.settings.node(), kind, vmid, form).await.map(Some),
             Call::Configure(guest, form) => api.configure(guest, form).await.map(|()| None),
             Call::Resize(guest, disk, gib) => api.resize(guest, disk, gib).await,
             Call::Start(guest) => api.act(guest, "start", &Form::new()).await.map(Some),

@@ -60,7 +60,7 @@ impl Host {
         for (content, endings) in PLACES {
             let wanted = files(name, endings);
             for storage in storages.iter().filter(|storage| storage.holds(content)) {
-                let listed = self.api.content(&self.settings.node, &storage.storage, content).await;
+                let listed = self.api.content(&self.settings.node(), &storage.storage, content).await;
                 let listed = listed.map_err(|error| error.fault(Code::Provision))?;
                 let found = wanted.iter().find_map(|file| listed.iter().find(|volume| volume.file() == file));
                 if let Some(volume) = found {
@@ -71,7 +71,7 @@ impl Host {
         }
         let looked: Vec<&str> = storages.iter().map(|storage| storage.storage.as_str()).collect();
         let message =
-            format!("there is no image {name} in any storage of {} ({})", self.settings.node, looked.join(", "));
+            format!("there is no image {name} in any storage of {} ({})", self.settings.node(), looked.join(", "));
         let file = files(name, &["qcow2"]).into_iter().next().unwrap_or_default();
         let hint =
             format!("put {file} into a storage with the content type `import`, or {name}.img beside the ISO images");
@@ -83,7 +83,7 @@ impl Host {
         let failed = |error: CallError| error.fault(Code::Provision);
         let mut found = Vec::new();
         for storage in self.storages().await.map_err(failed)?.iter().filter(|storage| storage.holds("vztmpl")) {
-            found.extend(self.api.content(&self.settings.node, &storage.storage, "vztmpl").await.map_err(failed)?);
+            found.extend(self.api.content(&self.settings.node(), &storage.storage, "vztmpl").await.map_err(failed)?);
         }
         let (wanted, what) = match name {
             Some(name) => (name.to_owned(), format!("no container template {name}")),
@@ -93,7 +93,7 @@ impl Host {
         let newest = found.into_iter().max_by_key(|volume| (version(volume.file()), volume.ctime));
         newest.map(|volume| volume.volid).ok_or_else(|| {
             let hint = "`pveam update` and `pveam download local debian-12-standard_…` on the host bring one";
-            Fault::new(Code::Provision, format!("there is {what} on {}", self.settings.node)).hint(hint)
+            Fault::new(Code::Provision, format!("there is {what} on {}", self.settings.node())).hint(hint)
         })
     }
 
@@ -117,13 +117,13 @@ impl Host {
         first.map(|storage| storage.storage).ok_or_else(|| {
             let hint =
                 "allow it for one (`pvesm set NAME --content …`), or name one in the agent's settings (`pve: storage`)";
-            Fault::new(Code::Provision, format!("no storage of {} takes `{content}`", self.settings.node)).hint(hint)
+            Fault::new(Code::Provision, format!("no storage of {} takes `{content}`", self.settings.node())).hint(hint)
         })
     }
 
     /// The storages that can be used now.
     async fn storages(&self) -> Result<Vec<Storage>, CallError> {
-        let mut storages = self.api.storages(&self.settings.node).await?;
+        let mut storages = self.api.storages(&self.settings.node()).await?;
         storages.retain(|storage| storage.active);
         Ok(storages)
     }

@@ -141,7 +141,7 @@ impl Host {
     /// Who has an id, after whatever is being done to it.
     async fn whose(&self, making: &Making<'_>, vmid: Vmid) -> Result<Whose, Fault> {
         let fault = |undone: Undone| undone.fault(Code::Provision);
-        self.idle(&self.settings.node, vmid.number(), making.task).await.map_err(fault)?;
+        self.idle(&self.settings.node(), vmid.number(), making.task).await.map_err(fault)?;
         let seen = self.seen().await.map_err(|error| fault(error.into()))?;
         if seen.machine(making.identity)?.is_some_and(|guest| guest.vmid == vmid) {
             return Ok(Whose::Ours);
@@ -162,7 +162,7 @@ impl Host {
         Guest {
             vmid: record.vmid,
             kind: record.kind,
-            node: self.settings.node.clone(),
+            node: self.settings.node(),
             name: record.path.name().to_owned(),
             status: String::new(),
             tags: record.identity().tag().to_string(),

@@ -38,8 +38,9 @@ use homestak_protocol::ids::Incarnation;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
 
-use self::api::{Api, CallError, Guest};
+pub(crate) use self::api::{Api, Greeting};
 pub use self::api::{CallError as PveError, Class};
+use self::api::{CallError, Guest};
 use self::image::Images;
 use self::limits::Limits;
 use self::owner::Ownership;
@@ -47,6 +48,7 @@ use self::record::Records;
 use self::task::Undone;
 use crate::facts;
 use crate::files::{FileError, private_folder};
+use crate::host;
 use crate::provider::local::inside::Inside;
 use crate::provider::{Identity, Owned, Provider, Sight};
 use crate::settings::PveSettings;
@@ -158,7 +160,11 @@ async fn unless_cancelled<T>(task: &Task, work: impl Future<Output = Result<T, F
 
 impl Provider for Pve {
     fn facts(&self) -> Facts {
-        facts::gather(&self.host.state, self.host.inside.as_ref())
+        let facts = facts::gather(&self.host.state, self.host.inside.as_ref());
+        match self.host.inside {
+            Some(_) => facts,
+            None => host::facts(facts, &self.host.state),
+        }
     }
 
     fn simulated(&self) -> bool {

@@ -194,7 +194,7 @@ impl Host {
         match record.step.as_ref().map(|step| &step.task) {
             None => return Ok(()),
             Some(Some(upid)) => self.outlast(upid, task).await?,
-            Some(None) => self.idle(&self.settings.node, record.vmid.number(), task).await?,
+            Some(None) => self.idle(&self.settings.node(), record.vmid.number(), task).await?,
         }
         record.step = None;
         Ok(())

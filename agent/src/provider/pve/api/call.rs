@@ -51,6 +51,15 @@ struct Ready {
     authorization: HeaderValue,
 }
 
+/// What an API says to whoever greets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// It takes the token, and is of this version.
+    Version(String),
+    /// It does not take the token, in its own words.
+    Refused(String),
+}
+
 /// What PVE wraps its answers in.
 #[derive(Deserialize)]
 struct Envelope<T> {
@@ -69,6 +78,33 @@ impl Api {
     /// The API that these settings speak of.
     pub(crate) fn new(settings: PveSettings, life: &Lifecycle) -> Self {
         Self { inner: Arc::new(Inner { settings, life: life.clone(), ready: Mutex::default() }) }
+    }
+
+    /// Asks once which version answers.
+    pub(crate) async fn greet(&self) -> Result<Greeting, CallError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let doing = "asking for the version";
+        let ready = self.ready(doing)?;
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, ready.authorization)]);
+        let answer = ready.client.ask(Method::GET, "/api2/json/version", headers, Vec::new(), ANSWER).await;
+        let answer = answer.map_err(|error| CallError::unanswered(doing.to_owned(), &error))?;
+        match answer.status {
+            200 => {
+                let read: Result<Envelope<Version>, _> = serde_json::from_slice(&answer.body);
+                let read = read.map_err(|error| CallError::garbled(doing.to_owned(), &error.to_string()))?;
+                Ok(Greeting::Version(read.data.version))
+            }
+            401 => Ok(Greeting::Refused(answer.reason)),
+            status => Err(CallError::answered(doing.to_owned(), status, &answer.reason, &BTreeMap::new())),
+        }
+    }
+
+    /// Reads token and trust anew at the next call.
+    pub(crate) fn forget(&self) {
+        *self.slot() = None;
     }
 
     /// Reads something.
@@ -128,7 +164,7 @@ impl Api {
         let answer = answer.map_err(|error| CallError::unanswered(doing.to_owned(), &error))?;
         if answer.status == 401 {
             // The token may have been replaced: it is read anew next time.
-            *self.slot() = None;
+            self.forget();
         }
         if answer.status != 200 {
             // Older versions say it only beside the status, newer ones in the body too.

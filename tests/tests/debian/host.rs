@@ -1,0 +1,216 @@
+//! A `pve` node makes itself a Proxmox VE host, on a Debian with stand-ins for PVE's programs and a small archive of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use homestak_tests::binaries::workspace;
+use homestak_tests::fakepve::{self, FakePve};
+use homestak_tests::{machine, wait};
+use serde_json::{Value, json};
+
+use crate::network::ADDRESS;
+use crate::yard::{Inside, Yard};
+
+/// Where the archive of stand-ins is served.
+const PVE_PORT: &str = "8081";
+/// What the token is worth: it must be found nowhere but in its file.
+const VALUE: &str = "5f9c1a52-77aa-4c1e-9d0b-8c2f3e6b7d10";
+/// Where on the machine it is.
+const PLACE: &str = "local/real/root-pve";
+/// How long a network may take that nobody but the timer puts back.
+const TIMER: Duration = Duration::from_secs(240);
+
+/// The steps, as crash points call them.
+const STEPS: [&str; 11] = [
+    "hostname",
+    "own-address",
+    "repositories",
+    "kernel-package",
+    "packages",
+    "repositories-of-packages",
+    "pve-subscription-nag",
+    "bridge-vmbr0",
+    "storage-local",
+    "api-token",
+    "network-recorded",
+];
+
+fn nodes() -> Value {
+    json!([{ "name": "root-pve", "type": "pve", "image": "debian-12", "preset": "vm-small" }])
+}
+
+/// A yard in which machines find an archive of PVE, and an API that takes the token. The machine dies at these points, once
+/// each, and finds these files.
+fn set(test: &str, name: &str, points: &[String], put: &[(&str, &str)]) -> Option<(Yard, FakePve)> {
+    if !fakepve::is_installed(test) {
+        return None;
+    }
+    let mut yard = Yard::set(test, name, "host=STAGE/host.yaml")?;
+    let archive = yard.stage.folder().join("archive");
+    let made = Command::new(workspace().join("tests/debian/pve")).arg(&archive).arg(VALUE).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    yard.network.serve(&archive, PVE_PORT);
+    let token = format!("homestak@pve!agent={VALUE}");
+    let pve = FakePve::start_by(&yard.stage, "root-pve", 0.0, &yard.network.by(), ADDRESS, &token);
+    let endpoint = &pve.settings()["api_endpoint"];
+    yard.stage.file(
+        "host.yaml",
+        json!({ "pve": {
+            "api_endpoint": endpoint, "insecure": true,
+            "repository": format!("http://{ADDRESS}:{PVE_PORT}"), "repository_key": "trusted",
+        } })
+        .to_string(),
+    );
+    yard.stage.file("host.yaml.points", points.iter().map(|point| format!("{point}@{PLACE}\n")).collect::<String>());
+    // The kernel is PVE's in every boot after the one in which its package came.
+    let uname = "#!/bin/sh\n[ \"$1\" = -r ] && [ -e /var/lib/stand-in/kernel-came-in ] && \
+                 ! cmp -s /var/lib/stand-in/kernel-came-in /proc/sys/kernel/random/boot_id && \
+                 { echo 6.8.12-9-pve; exit; }\nexec /usr/bin/uname \"$@\"\n";
+    for (path, text) in put.iter().chain(&[("usr/local/bin/uname", uname)]) {
+        let file = yard.stage.folder().join("host.yaml.put").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Some((yard, pve))
+}
+
+/// What PVE's programs were told to change.
+fn changes(machine: &Inside) -> Vec<String> {
+    let log = machine.read("/var/log/stand-in").unwrap_or_default();
+    let asks = |line: &&str| !line.contains(" list") && !line.starts_with("pveversion");
+    log.lines().filter(asks).map(str::to_owned).collect()
+}
+
+/// The files that becoming a host writes, and what the network is.
+fn looked_at(machine: &Inside) -> String {
+    machine.run(
+        "cd /etc && cat hostname hosts network/interfaces systemd/network/00-homestak-bridge.network pve/storage.cfg \
+         apt/sources.list.d/* homestak/pve.token /usr/share/javascript/proxmox-widget-toolkit/proxmoxlib.js; \
+         stat -c '%a %U' homestak/pve.token; ip -o -4 address show | awk '{print $2, $4}'; ip route show default; \
+         ls /var/lib/homestak | grep -e network -e restarts; true",
+    )
+}
+
+#[test]
+fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_nothing() {
+    let test = "a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_nothing";
+    let mut points: Vec<String> = STEPS.iter().map(|step| format!("host.{step}:after")).collect();
+    points.extend(["host.hostname:before", "host.kernel:before", "host.network-changed:after"].map(str::to_owned));
+    let Some((yard, _pve)) = set(test, "debian-host", &points, &[]) else { return };
+    let applied = yard.apply_nodes(0, &nodes());
+    assert_eq!(applied["nodes"][0]["status"], "completed", "{applied:#}");
+
+    let machine = yard.inside("root-pve");
+    let mut reached: Vec<String> =
+        machine.read("/var/lib/crash/points.reached").unwrap().lines().map(str::to_owned).collect();
+    let mut wanted: Vec<String> = points.iter().map(|point| format!("{point}@{PLACE}")).collect();
+    reached.sort();
+    wanted.sort();
+    assert_eq!(reached, wanted, "it died at every point, once");
+
+    let seen = looked_at(&machine);
+    let own = machine.run("ip -o -4 address show vmbr0 | awk '{print $4}'");
+    let address = own.strip_suffix("/24").unwrap();
+    for said in [
+        "root-pve\n".to_owned(),
+        format!("127.0.0.1 localhost\n{address} root-pve\n"),
+        format!("iface vmbr0 inet static\n\taddress {own}\n\tgateway {ADDRESS}\n\tbridge-ports host0\n"),
+        "Name=host0 vmbr0\n\n[Link]\nUnmanaged=yes".to_owned(),
+        "content iso,vztmpl,backup,snippets,import".to_owned(),
+        format!("deb [trusted=yes] http://{ADDRESS}:{PVE_PORT} bookworm pve-no-subscription"),
+        "# deb https://enterprise.proxmox.com".to_owned(),
+        "void ({\n  title: gettext('No valid subscription')".to_owned(),
+        format!("homestak@pve!agent={VALUE}\n"),
+        "600 root\n".to_owned(),
+        format!("default via {ADDRESS} dev vmbr0"),
+    ] {
+        assert!(seen.contains(&said), "{said}\n-- is not in --\n{seen}");
+    }
+    assert!(!seen.contains("host0 192.") && !seen.contains("network-before") && !seen.contains("restarts"), "{seen}");
+    assert_eq!(machine.run("getent ahostsv4 root-pve | head -1 | cut -d' ' -f1"), address);
+    let told = changes(&machine);
+    let role = homestak_protocol::privilege::names(8).join(" ");
+    let count = |part: &str| told.iter().filter(|line| line.contains(part)).count();
+    assert!(told.contains(&format!("pveum role add Homestak --privs {role}")), "{told:#?}");
+    for once in ["pveum role add", "pveum user add", "pveum user token add", "pveum acl modify / --users", "pvesm set"]
+    {
+        assert_eq!(count(once), 1, "{once}: {told:#?}");
+    }
+    // A bridge that was made when its maker died is kept, one that was only meant to be is begun anew.
+    assert_eq!(count("ifreload"), 3, "{told:#?}");
+    let status = yard.stage.json(0, &["agents", "--json"]).to_string();
+    assert!(status.contains("Proxmox VE 8.4.1 on Debian GNU/Linux"), "{status}");
+
+    // A second time there is nothing to do.
+    yard.apply_nodes(0, &nodes());
+    assert_eq!((looked_at(&machine), changes(&machine)), (seen.clone(), told.clone()));
+    // The token's value cannot be asked for; where it is lost, there is a new one.
+    machine.run("rm /etc/homestak/pve.token");
+    yard.apply_nodes(0, &nodes());
+    assert_eq!(looked_at(&machine), seen);
+    let since = changes(&machine).split_off(told.len());
+    let (remove, add) = ("user token remove homestak@pve agent", "user token add homestak@pve agent --privsep 1");
+    assert!(since[0].ends_with(remove) && since[1].contains(add), "{since:#?}");
+
+    // Nothing but its file has the token.
+    let logs = machine.run("journalctl --no-pager; cat /var/log/stand-in /var/log/apt/term.log");
+    assert!(!logs.contains(VALUE));
+    let holders: Vec<_> = machine::files_below(yard.stage.folder())
+        .into_iter()
+        .filter(|file| {
+            fs::read(file).is_ok_and(|bytes| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes()))
+        })
+        .filter(|file| !file.ends_with("etc/homestak/pve.token") && !file.ends_with("usr/sbin/pveum"))
+        .collect();
+    assert!(holders.is_empty(), "{holders:?}");
+    yard.stage.strike();
+}
+
+#[test]
+fn a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it() {
+    let test = "a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it";
+    let points = ["host.network-changed:after".to_owned()];
+    let Some((yard, _pve)) = set(test, "debian-cut", &points, &[("var/lib/stand-in/dead", "")]) else { return };
+    let running = yard.begin(&nodes());
+    let machine = wait::within(TIMER, "it dies over the network", || {
+        let there =
+            yard.stage.machines().into_iter().any(|machine| machine.path == PLACE && machine.process().is_some());
+        let machine = there.then(|| yard.inside("root-pve"))?;
+        machine.read("/var/lib/crash/points.reached").map(|_| machine)
+    });
+    // Nobody starts it again; the timer alone is left.
+    machine.run("systemctl stop homestak-agent");
+    let network =
+        || machine.run("ip -o -4 address show | awk '{print $2, $4}'; ls /sys/class/net /etc/systemd/network");
+    assert!(network().contains("vmbr0"), "{}", network());
+    wait::within(TIMER, "the timer puts the network back", || {
+        (machine.read("/var/lib/homestak/network-before.json").is_none()).then_some(())
+    });
+    wait::until("the address is back", || network().contains("host0 192.0.2.").then_some(()));
+    let seen = network();
+    assert!(!seen.contains("vmbr0") && !seen.contains("00-homestak-bridge"), "{seen}");
+    assert!(!machine.read("/etc/network/interfaces").unwrap_or_default().contains("vmbr0"));
+
+    // The agent tries again, and sees to it itself.
+    machine.run("systemctl start homestak-agent");
+    let failed = running.finish(TIMER).exits(1).json();
+    let error = &failed["nodes"][0]["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("the parent was not heard within 20 s over vmbr0; the network is what it was before"),
+        "{failed:#}"
+    );
+    assert_eq!(error["node"], PLACE, "{failed:#}");
+    assert!(error["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{failed:#}");
+    assert!(network().contains("host0 192.0.2.") && !network().contains("vmbr0"), "{}", network());
+    assert_eq!(machine.run("systemctl list-units --all --no-legend 'homestak-network-back*'"), "", "no timer is left");
+
+    // Once the network would carry it, so it does.
+    machine.run("rm /var/lib/stand-in/dead");
+    yard.apply_nodes(0, &nodes());
+    assert!(network().contains("vmbr0 192.0.2."), "{}", network());
+    yard.stage.strike();
+}
