@@ -8,6 +8,7 @@ use std::sync::Arc;
 use homestak_node::world::{Configured, Ensure, Ensured, Glance, Owned, Remove, Task, Work, World};
 use homestak_protocol::event::{Facts, Phase};
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::message::PveHost;
 use homestak_protocol::order::{Configuration, Own};
 use homestak_protocol::path::{NodePath, TreeId};
 use tokio::time::Instant;
@@ -232,6 +233,16 @@ impl World for AgentWorld {
 
     fn become_host(&self, path: NodePath, own: Own, task: Task) -> Work<'_, ()> {
         Box::pin(self.hosted(path, own, task))
+    }
+
+    fn describe(&self, task: Task) -> Work<'_, PveHost> {
+        Box::pin(async move {
+            let Some(host) = &self.host else {
+                let fault = Fault::new(Code::NotFound, "this machine is no Proxmox VE host");
+                return Err(fault.hint("only agents with the provider pve describe their host"));
+            };
+            host.describe(&Target { task, ..Target::here(&self.state) }).await
+        })
     }
 
     fn configure(&self, path: NodePath, configuration: Configuration, task: Task) -> Work<'_, Configured> {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use homestak_protocol::event::Phase;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::RunId;
+use homestak_protocol::message::PveHost;
 use homestak_protocol::name::{HostName, NodeName, SiteName};
 use homestak_protocol::order::OnError;
 use homestak_protocol::path::NodePath;
@@ -278,6 +279,11 @@ pub enum Request {
         /// The agent.
         path: NodePath,
     },
+    /// Ask the agent of a host what it is: [`Document::PveHost`], its API token in clear.
+    Describe {
+        /// The host: itself, or a node that is one.
+        at: NodePath,
+    },
     /// The manifests that can be named: [`Document::Manifests`].
     ManifestsList,
     /// A manifest in another form: [`Document::Text`].
@@ -442,6 +448,8 @@ pub enum Document {
     Backup(BackupDocument),
     /// `token inspect`.
     Token(TokenDocument),
+    /// What the agent of a host says of it, for `site import-node`.
+    PveHost(PveHost),
 }
 
 /// A run that is followed, as it stands when following begins.

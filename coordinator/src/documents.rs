@@ -5,6 +5,7 @@
 mod orphans;
 mod preflight;
 mod secrets;
+mod site;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::orphans::{OrphanDocument, OrphansDocument};
 pub use self::preflight::{CheckDocument, CheckStatus, PreflightDocument};
 pub use self::secrets::{DecryptedDocument, SecretsCheckDocument, SecretsSections, SecretsWrittenDocument};
+pub use self::site::{ImportedNodeDocument, ImportedTokenDocument};
 use crate::api::RunVerb;
 
 /// An error.

@@ -13,6 +13,7 @@ use homestak_protocol::event::Facts;
 use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Incarnation, RunId, Vmid};
+use homestak_protocol::message::PveHost;
 use homestak_protocol::order::{CloudInit, Configuration, Machine, Own};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -166,6 +167,11 @@ pub trait World: Send + Sync + 'static {
     /// there is nothing to see.
     fn glance(&self, _tree: TreeId, _path: NodePath, _since: Instant, _: Task) -> Work<'_, Option<Glance>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// What this machine is as a host, for whoever would use its API.
+    fn describe(&self, _: Task) -> Work<'_, PveHost> {
+        Box::pin(async { Err(Fault::new(Code::NotFound, "this machine is no Proxmox VE host")) })
     }
 
     /// Turns this machine into a host that can carry machines.

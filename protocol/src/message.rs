@@ -6,6 +6,8 @@
 //!
 //! Enums only ever grow at their end; structs of a released version never change.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Entry, Facts, NodeView, Presence, Progress};
@@ -224,6 +226,11 @@ pub enum Request {
         /// The machine, as its host has told of it.
         machine: Held,
     },
+    /// Say what the host at this place is to whoever would use it, its API token included, or hand the word on towards it.
+    Describe {
+        /// The host's place.
+        at: NodePath,
+    },
 }
 
 /// The answer to it.
@@ -239,6 +246,30 @@ pub enum Reply {
     Seen(Vec<Seen>),
     /// The machines that there are, of any tree.
     Inventory(Vec<Held>),
+    /// What a host is.
+    Described(PveHost),
+}
+
+/// A Proxmox VE host, as its own agent knows it: what a site's `nodes/NAME.yaml` and its secrets say of one. It travels only
+/// when it is asked for, and only over links on which both sides are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PveHost {
+    /// As PVE calls it.
+    pub node: String,
+    /// The version of PVE.
+    pub version: String,
+    /// Where others reach its API, `https://HOST:PORT`.
+    pub api_endpoint: String,
+    /// What its agent uses the API with, `USER@REALM!NAME=VALUE`; none where there is none yet.
+    pub api_token: Option<Secret>,
+    /// The storage that its machines' disks come to lie on.
+    pub datastore: Option<String>,
+    /// Every storage that can be used.
+    pub storages: Vec<String>,
+    /// Every bridge.
+    pub bridges: Vec<String>,
+    /// Its own address.
+    pub address: Option<IpAddr>,
 }
 
 /// A machine of whichever tree, as its host sees it.

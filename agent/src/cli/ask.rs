@@ -41,9 +41,9 @@ pub(super) fn crash_points(printer: &Printer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `put-network-back`: what a timer runs that outlives the agent.
-pub(super) async fn put_network_back(settings: &Settings) -> Result<(), Failure> {
-    let done = host::put_network_back(&settings.state_dir).await;
+/// `put-bridge-back`: what a timer runs that outlives the agent.
+pub(super) async fn put_bridge_back(settings: &Settings) -> Result<(), Failure> {
+    let done = host::put_bridge_back(&settings.state_dir).await;
     done.map_err(|error| Failure::machine("putting the network back", error))
 }
 

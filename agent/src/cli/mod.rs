@@ -84,7 +84,7 @@ enum Command {
     CloudInit(seed::Seed),
     /// Put the network back, after the agent has changed it and died
     #[command(hide = true)]
-    PutNetworkBack,
+    PutBridgeBack,
     /// Print the points at which a test may have this program killed
     #[command(hide = true)]
     CrashPoints,
@@ -138,7 +138,7 @@ fn perform(cli: &Cli, printer: &Printer) -> Result<u8, Failure> {
         Command::CloudInit(what) => seed::write(what, &settings, printer).map(|()| 0),
         Command::Run => block_on(run::run(settings, |name| std::env::var_os(name))).map(|()| 0),
         Command::Enrol => block_on(ask::enrol(&settings, printer)).map(|()| 0),
-        Command::PutNetworkBack => block_on(ask::put_network_back(&settings)).map(|()| 0),
+        Command::PutBridgeBack => block_on(ask::put_bridge_back(&settings)).map(|()| 0),
         Command::Status => block_on(ask::status(&settings, printer)).map(|()| 0),
         _ => ask::facts(&settings, printer).map(|()| 0),
     }

@@ -42,7 +42,7 @@ impl Target {
     /// This machine, for whoever waits for nobody's word.
     pub fn here(state: &Path) -> Self {
         let task = Task { cancel: CancellationToken::new(), progress: Arc::new(|_| {}) };
-        Self { system: System::Machine, state: state.to_owned(), task }
+        Self { system: System::Machine, state: state.to_owned(), parent: Vec::new(), task }
     }
 
     /// Whether this is a folder that stands for a machine.

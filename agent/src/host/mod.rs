@@ -12,6 +12,7 @@
 
 mod answers;
 mod bridge;
+mod describe;
 mod hosts;
 mod kernel;
 mod packages;
@@ -35,7 +36,7 @@ use tokio::sync::watch;
 
 use self::answers::Answers;
 use self::bridge::Bridge;
-pub(crate) use self::bridge::put_network_back;
+pub(crate) use self::bridge::put_bridge_back;
 use self::hosts::OwnAddress;
 use self::kernel::Kernel;
 use self::packages::Wanted;

@@ -3,6 +3,7 @@
 //! Every key has a default that holds on the PVE host that the agent runs on, except the token, which somebody has to make.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -191,6 +192,13 @@ impl FromStr for Endpoint {
             return Err(bad());
         }
         Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl Endpoint {
+    /// Whether it means another machine elsewhere than here.
+    pub fn is_local(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 

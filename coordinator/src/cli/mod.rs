@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod destroy;
 mod follow;
+mod import;
 mod logs;
 mod manifests;
 mod orphans;

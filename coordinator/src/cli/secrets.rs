@@ -187,7 +187,7 @@ fn creation(context: &Context, dir: &Path, recipients: &[String]) -> Result<Crea
     })
 }
 
-fn folder(context: &Context) -> Result<&PathBuf, Refusal> {
+pub(super) fn folder(context: &Context) -> Result<&PathBuf, Refusal> {
     match &context.settings.site {
         SiteChoice::Folder(dir) => Ok(dir),
         SiteChoice::Demo => {
@@ -198,7 +198,7 @@ fn folder(context: &Context) -> Result<&PathBuf, Refusal> {
     }
 }
 
-fn refused(problems: Vec<Diagnostic>) -> Refusal {
+pub(super) fn refused(problems: Vec<Diagnostic>) -> Refusal {
     let diagnostics: Vec<DiagnosticDocument> = problems.iter().map(document).collect();
     let first = diagnostics.iter().find(|problem| problem.severity == "error").or(diagnostics.first());
     let error = first.map_or_else(
@@ -219,6 +219,6 @@ fn refused(problems: Vec<Diagnostic>) -> Refusal {
 }
 
 /// Now, as SOPS writes it.
-fn now() -> String {
+pub(super) fn now() -> String {
     format!("{:.0}", jiff::Timestamp::now())
 }

@@ -1,4 +1,4 @@
-//! `site check` and `site schema`. Needs no daemon.
+//! `site`. Checks and schemas need no daemon.
 
 use homestak_coord::api::Exit;
 use homestak_coord::documents::SiteDocument;
@@ -6,9 +6,9 @@ use homestak_coord::manifest;
 use homestak_coord::site::{self, SchemaKind};
 use serde_json::Value;
 
-use super::Outcome;
 use super::args::{Kind, Site};
 use super::context::Context;
+use super::{Outcome, import};
 use crate::show::{count, diagnostic};
 
 /// Checks, or prints a schema.
@@ -16,6 +16,7 @@ pub(super) fn run(context: &Context, given: &Site) -> Outcome {
     match given {
         Site::Check(_) => Ok(check(context)),
         Site::Schema(given) => Ok(schema(context, given.kind)),
+        Site::ImportNode(given) => context.block_on(import::run(context, given)),
     }
 }
 

@@ -86,6 +86,7 @@ async fn dispatch(
             engine.revoke(&path).await?;
             Document::Empty
         }
+        Request::Describe { at } => Document::PveHost(engine.describe(&at).await?),
         Request::ManifestsList => Document::Manifests(manifest::list(&engine.site())),
         Request::ManifestsShow { manifest, format } => {
             Document::Text(manifest::show(&engine.site(), &manifest, format)?)

@@ -1,6 +1,7 @@
 //! Hosts and their agents: letting them in, sending them away, and taking over what they know.
 
 use homestak_protocol::fault::Fault;
+use homestak_protocol::message::PveHost;
 use homestak_protocol::name::HostName;
 use homestak_protocol::path::NodePath;
 use homestak_protocol::secret::Secret;
@@ -41,6 +42,12 @@ impl<R: Record, C: Reach> Engine<R, C> {
     pub async fn revoke(&self, path: &NodePath) -> Result<(), Refusal> {
         tracing::info!(%path, "an agent's identity is revoked on request");
         self.core().revoke(path.clone()).await.map_err(|fault| refuse(&fault))
+    }
+
+    /// What the host at this place is, its API token included: its own agent is asked.
+    pub async fn describe(&self, at: &NodePath) -> Result<PveHost, Refusal> {
+        tracing::info!(%at, "a host is asked for its description and its API token");
+        self.core().describe(at.clone()).await.map_err(|fault| refuse(&fault))
     }
 
     /// Takes over what a host's agent knows of our trees.

@@ -3,7 +3,7 @@
 use homestak_node::runtime::{Handle, RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
-use homestak_protocol::message::{Held, Seen, Surveyed};
+use homestak_protocol::message::{Held, PveHost, Seen, Surveyed};
 use homestak_protocol::order::Directive;
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -35,6 +35,8 @@ pub trait Reach: Clone + Send + Sync + 'static {
     fn inventory(&self, at: NodePath) -> impl Future<Output = Result<Vec<Held>, Fault>> + Send;
     /// Has a host destroy a machine that no tree names; it is gone once this returns.
     fn discard(&self, at: NodePath, machine: Held) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Asks a host what it is, its API token included.
+    fn describe(&self, at: NodePath) -> impl Future<Output = Result<PveHost, Fault>> + Send;
     /// Takes what a host has for true.
     fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Drops a tree that is gone.
@@ -79,6 +81,9 @@ impl Reach for Handle {
     }
     async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
         Handle::discard(self, at, machine).await
+    }
+    async fn describe(&self, at: NodePath) -> Result<PveHost, Fault> {
+        Handle::describe(self, at).await
     }
     async fn adopt(&self, host: NodePath, surveyed: Vec<Surveyed>) -> Result<(), Fault> {
         Handle::adopt(self, host, surveyed).await

@@ -69,11 +69,10 @@ fn unusable(path: &Path, doing: &str, error: &io::Error) -> Fault {
 /// Its lines. Every value is quoted as JSON, which YAML reads as the text that it is.
 fn text(at: &NodePath, host: &PveHost, is_described: bool) -> String {
     let name = at.name().to_owned();
-    let parent = at.parent().filter(|parent| !at.is_host() && parent.depth() > 0);
     let lines = [
         ("node", Some(host.node.clone())),
         ("host", is_described.then(|| name.clone())),
-        ("parent_node", parent.map(|parent| parent.name().to_owned())),
+        ("parent_node", at.parent().map(|parent| parent.name().to_owned())),
         ("api_endpoint", Some(host.api_endpoint.clone())),
         ("api_token", host.api_token.as_ref().map(|_| name.clone())),
         ("datastore", Some(host.datastore.clone().unwrap_or_else(|| DATASTORE.into()))),

@@ -12,6 +12,7 @@ mod demo;
 pub mod discover;
 mod files;
 pub mod hosts;
+pub mod import;
 mod model;
 mod read;
 mod resolve;

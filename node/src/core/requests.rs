@@ -8,7 +8,7 @@ use homestak_protocol::ids::RunId;
 use homestak_protocol::message::{Held, Reply, Request, Surveyed};
 use homestak_protocol::order::{Directive, OpaqueOrder, OrderError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::version::{INVENTORY, LOOK};
+use homestak_protocol::version::{DESCRIBE, INVENTORY, LOOK};
 
 use super::record::Record;
 use super::step::{Answer, Effect, Local, Moment, RootOrder, Sent, Ticket};
@@ -43,6 +43,10 @@ impl Core {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Describe { at } => match self.describe(ticket, at, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             Request::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
@@ -73,6 +77,10 @@ impl Core {
                 Err(fault) => Err(fault),
             },
             Local::Inventory(at) => match self.inventory(ticket, at, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Local::Describe { at } => match self.describe(ticket, at, all) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
@@ -261,6 +269,15 @@ impl Core {
         Ok(())
     }
 
+    /// Finds out what a host is, or hands the word on; the answer comes later.
+    fn describe(&self, ticket: Ticket, at: NodePath, all: &mut Gathered) -> Result<(), Fault> {
+        if at == self.me {
+            all.out.effects.push(Effect::Describe { ticket });
+            return Ok(());
+        }
+        self.hand_on(ticket, at.clone(), Request::Describe { at }, DESCRIBE, all)
+    }
+
     /// Hands a request on towards the place that it is for, to a child that knows it.
     fn hand_on(
         &self,
@@ -274,7 +291,7 @@ impl Core {
         let step = step.ok_or_else(|| Fault::new(Code::NotFound, format!("{at} is not below {}", self.me)))?;
         let link = self.links.get(&step).map(|link| link.id).ok_or_else(|| absent(&step))?;
         if self.presences.get(&step).is_none_or(|presence| presence.protocol < since) {
-            let text = format!("the agent of {step} is too old to be asked which machines there are");
+            let text = format!("the agent of {step} is too old to be asked this");
             return Err(Fault::new(Code::Version, text).at(&step));
         }
         all.out.effects.push(Effect::Send { path: step, link, request, sent: Sent::For(ticket) });

@@ -100,6 +100,8 @@ pub enum Local {
     Inventory(NodePath),
     /// Have a host destroy a machine that no tree names.
     Discard { at: NodePath, machine: Held },
+    /// Ask a host what it is.
+    Describe { at: NodePath },
     /// Tell how this machine is no longer what this generation of its tree made of it.
     Drift { tree: TreeId, generation: Generation, drift: Drift },
 }
@@ -238,6 +240,8 @@ pub enum Effect {
     Inventory { ticket: Ticket },
     /// Destroy this machine, and answer whoever holds the ticket.
     Discard { ticket: Ticket, machine: Held },
+    /// Find out what this machine is as a host, and answer whoever holds the ticket.
+    Describe { ticket: Ticket },
     /// Answer whoever holds the ticket.
     Answer { ticket: Ticket, answer: Answer },
     /// Tell the parent.
@@ -266,6 +270,7 @@ impl Effect {
                 Request::Look { .. } => "send-look",
                 Request::Inventory { .. } => "send-inventory",
                 Request::Discard { .. } => "send-discard",
+                Request::Describe { .. } => "send-describe",
             }),
             Effect::Ack { .. } => Some("ack"),
             Effect::Answer { .. } => Some("answer"),

@@ -3,7 +3,7 @@
 use homestak_protocol::event::{Drift, Presence};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Generation;
-use homestak_protocol::message::{Held, Reply, Seen, Surveyed, Welcome};
+use homestak_protocol::message::{Held, PveHost, Reply, Seen, Surveyed, Welcome};
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -121,6 +121,14 @@ impl Handle {
     /// Has a host destroy a machine that no tree names. It is gone once this returns.
     pub async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
         self.ask(Local::Discard { at, machine }).await.map(drop)
+    }
+
+    /// Asks a host what it is, its API token included.
+    pub async fn describe(&self, at: NodePath) -> Result<PveHost, Fault> {
+        match self.ask(Local::Describe { at }).await? {
+            Reply::Described(host) => Ok(host),
+            _ => Err(Fault::new(Code::Protocol, "a question was answered with something else")),
+        }
     }
 
     /// Takes what a host has for true.

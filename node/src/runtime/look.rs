@@ -76,6 +76,16 @@ async fn all(world: &dyn World, cancel: &CancellationToken) -> Result<Vec<(TreeI
     }
 }
 
+/// Finds out what this machine is as a host.
+pub(super) async fn description(world: &dyn World, cancel: CancellationToken) -> Reply {
+    let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
+    let host = tokio::select! {
+        () = cancel.cancelled() => Err(leaving()),
+        host = timeout(LIMIT, world.describe(task)) => host.unwrap_or_else(|_| Err(too_long())),
+    };
+    host.map_or_else(Reply::Refused, Reply::Described)
+}
+
 fn held((tree, owned): (TreeId, Owned)) -> Held {
     Held { tree, path: owned.path, vmid: owned.vmid, running: owned.running }
 }
@@ -85,5 +95,5 @@ fn leaving() -> Fault {
 }
 
 fn too_long() -> Fault {
-    Fault::new(Code::Timeout, "looking which machines there are takes too long")
+    Fault::new(Code::Timeout, "looking what there is takes too long")
 }

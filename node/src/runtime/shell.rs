@@ -400,6 +400,9 @@ impl Shell {
             Effect::Inventory { ticket } => {
                 self.look(ticket, |world, ending| async move { super::look::inventory(&*world, ending).await })
             }
+            Effect::Describe { ticket } => {
+                self.look(ticket, |world, ending| async move { super::look::description(&*world, ending).await })
+            }
             Effect::Discard { ticket, machine } => {
                 self.look(ticket, |world, ending| async move { super::look::discard(&*world, machine, ending).await })
             }

@@ -200,6 +200,7 @@ fn requests(folder: &mut Folder) {
             at: edge(),
             machine: Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
         };
+        Request::Describe { .. } => "request_describe", Request::Describe { at: edge() };
     });
     folder.message(
         "request_order_with_word",
@@ -218,6 +219,16 @@ fn requests(folder: &mut Folder) {
             Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
             Held { tree: tree(), path: edge(), vmid: None, running: false },
         ]);
+        Reply::Described(_) => "reply_described", Reply::Described(PveHost {
+            node: "father".into(),
+            version: "9.0.3".into(),
+            api_endpoint: "https://192.0.2.7:8006".into(),
+            api_token: Some(secret("homestak@pve!agent=00000000-0000-4000-8000-000000000001")),
+            datastore: Some("local-zfs".into()),
+            storages: vec!["local".into(), "local-zfs".into()],
+            bridges: vec!["vmbr0".into()],
+            address: Some("192.0.2.7".parse().unwrap()),
+        });
     });
 }
 

@@ -49,6 +49,14 @@ impl Network {
         self.archives.push(archive);
     }
 
+    /// Serves nothing any more.
+    pub(crate) fn serve_nothing(&mut self) {
+        for mut archive in self.archives.drain(..) {
+            let _gone = archive.kill();
+            let _collected = archive.wait();
+        }
+    }
+
     /// What a program is run by to be in it.
     pub(crate) fn by(&self) -> Vec<String> {
         by(&self.name)
@@ -57,10 +65,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for archive in &mut self.archives {
-            let _gone = archive.kill();
-            let _collected = archive.wait();
-        }
+        self.serve_nothing();
         ip(&["netns", "del", &self.name]);
     }
 }

@@ -86,6 +86,12 @@ impl Yard {
         self.stage.start(&["apply", "--manifest-json", &manifest.to_string(), "--json"])
     }
 
+    /// Ends it: nothing of it may remain.
+    pub(crate) fn strike(mut self) {
+        self.network.serve_nothing();
+        self.stage.strike();
+    }
+
     /// The machine of this name, seen from outside.
     pub(crate) fn inside(&self, name: &str) -> Inside {
         let machine = self.stage.machine(&format!("local/real/{name}"));

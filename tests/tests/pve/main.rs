@@ -9,6 +9,7 @@
 
 mod crash;
 mod faults;
+mod import;
 mod orphans;
 mod provider;
 mod trees;

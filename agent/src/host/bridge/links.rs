@@ -24,6 +24,12 @@ struct Link {
     flags: Vec<String>,
     #[serde(default)]
     addr_info: Vec<Address>,
+    linkinfo: Option<LinkInfo>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct LinkInfo {
+    info_kind: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,11 +81,18 @@ pub(super) enum Addressing {
     },
 }
 
+impl Uplink {
+    /// Whether it has an address of either family.
+    pub(super) fn has_addresses(&self) -> bool {
+        self.v4 != Addressing::None || self.v6 != Addressing::None
+    }
+}
+
 impl Links {
     /// Asks the kernel.
     pub(in crate::host) async fn read(target: &Target) -> Result<Self, Trouble> {
         Ok(Self {
-            links: ask(target, &["address", "show"]).await?,
+            links: ask(target, &["-details", "address", "show"]).await?,
             routes: ask(target, &["-4", "route", "show", "default"]).await?,
             routes_v6: ask(target, &["-6", "route", "show", "default"]).await?,
         })
@@ -107,6 +120,13 @@ impl Links {
             what: "this machine has no address that others can reach it by".to_owned(),
             hint: Some("give it one by DHCP, or by `ip` and `gateway` in the manifest's preset"),
         })
+    }
+
+    /// Every bridge.
+    pub(in crate::host) fn bridges(&self) -> Vec<String> {
+        let is_bridge =
+            |link: &&Link| link.linkinfo.as_ref().is_some_and(|info| info.info_kind.as_deref() == Some("bridge"));
+        self.links.iter().filter(is_bridge).map(|link| link.ifname.clone()).collect()
     }
 
     fn link(&self, device: &str) -> Option<&Link> {
@@ -171,6 +191,12 @@ async fn ask<T: DeserializeOwned>(target: &Target, words: &[&str]) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bridge_is_what_the_kernel_calls_one() {
+        let told = r#"[{"ifname":"vmbr0","linkinfo":{"info_kind":"bridge"}},{"ifname":"eth0"},{"ifname":"tap1","linkinfo":{"info_kind":"tun"}}]"#;
+        assert_eq!(links(told, "[]").bridges(), ["vmbr0"]);
+    }
 
     fn links(addresses: &str, routes: &str) -> Links {
         Links {

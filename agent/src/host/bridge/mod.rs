@@ -44,6 +44,8 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 const RETURN: Duration = Duration::from_secs(90);
 /// Shortens or lengthens that, in whole seconds.
 const RETURN_ENV: &str = "HOMESTAK_NETWORK_WAIT";
+/// How long an uplink that was just put back may take to have its addresses again.
+const ADDRESSES: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const AGAIN: Duration = Duration::from_secs(1);
 /// After how long a link that never broke proves that packets get through: a silent one is lost after 15 s, and up to 4 s
@@ -83,6 +85,31 @@ impl Bridge {
             files.push((RESOLVER.to_owned(), servers));
         }
         Ok(files)
+    }
+
+    /// The interface to make it over, once it has addresses.
+    async fn uplink(&self, target: &Target) -> Result<(Links, Uplink), Trouble> {
+        let begun = Instant::now();
+        loop {
+            let links = Links::read(target).await?;
+            match links.uplink().filter(Uplink::has_addresses) {
+                Some(uplink) => return Ok((links, uplink)),
+                None if begun.elapsed() >= ADDRESSES => {
+                    return Err(Trouble::Refused {
+                        what:
+                            "no interface of this machine has an address and the default route, so there is nothing to \
+                               make a bridge over"
+                                .to_owned(),
+                        hint: Some("give it a gateway, or make the bridge in its image"),
+                    });
+                }
+                None => {}
+            }
+            tokio::select! {
+                () = target.task.cancel.cancelled() => return Err(Trouble::Cancelled),
+                () = sleep(AGAIN) => {}
+            }
+        }
     }
 
     /// Changes the network, with the way back prepared.
@@ -153,25 +180,23 @@ impl Bridge {
             Ok(()) => self.parent_returns(target).await,
             Err(trouble) => Err(trouble),
         };
-        let why = match returned {
+        let (why, hint) = match returned {
             Ok(true) => {
                 clear_timer(target).await?;
                 return Before::forget(&target.state);
             }
-            Ok(false) => format!("the parent was not heard within {} s over {}", patience().as_secs(), self.name),
+            Ok(false) => (
+                format!("the parent was not heard within {} s over {}", patience().as_secs(), self.name),
+                "look at that machine's network: does its switch or hypervisor take several MAC addresses on one port?",
+            ),
             // Whoever comes next goes on waiting, or the timer puts it back.
             Err(Trouble::Cancelled) => return Err(Trouble::Cancelled),
-            Err(trouble) => format!("{} cannot be made: {trouble}", self.name),
+            Err(trouble) => (format!("{} cannot be made: {trouble}", self.name), trouble.hint()),
         };
         (target.task.progress)("putting the network back".to_owned());
         put_back(target).await?;
         clear_timer(target).await?;
-        Err(Trouble::Refused {
-            what: format!("{why}; the network is what it was before"),
-            hint: Some(
-                "look at that machine's network: does its switch or hypervisor take several MAC addresses on one port?",
-            ),
-        })
+        Err(Trouble::Refused { what: format!("{why}; the network is what it was before"), hint: Some(hint) })
     }
 }
 
@@ -193,7 +218,7 @@ async fn put_back(target: &Target) -> Result<(), Trouble> {
 }
 
 /// What the timer does: puts the network back, unless the agent is at it.
-pub(crate) async fn put_network_back(state: &Path) -> Result<(), ConfigError> {
+pub(crate) async fn put_bridge_back(state: &Path) -> Result<(), ConfigError> {
     let target = Target::here(state);
     let _alone = match config::alone(state, &target.task.cancel).await {
         Err(ConfigError::Busy) => {
@@ -224,21 +249,16 @@ impl Resource for Bridge {
 
     fn apply<'a>(&'a self, target: &'a Target) -> Step<'a, ()> {
         Box::pin(async move {
-            let mut links = Links::read(target).await?;
             if Before::read(&target.state)?.is_some() {
                 // An agent before us has died over it. The timer has too, where the machine was restarted.
                 set_timer(target, patience()).await?;
-                if links.has(&self.name) {
+                if Links::read(target).await?.has(&self.name) {
                     return self.settle(target, Ok(())).await;
                 }
                 put_back(target).await?;
                 clear_timer(target).await?;
-                links = Links::read(target).await?;
             }
-            let uplink = links.uplink().ok_or_else(|| Trouble::Refused {
-                what: "this machine has no default route, so there is nothing to make a bridge over".to_owned(),
-                hint: Some("give it a gateway, or make the bridge in its image"),
-            })?;
+            let (links, uplink) = self.uplink(target).await?;
             let changed = self.change(target, &links, &uplink).await;
             self.settle(target, changed).await
         })

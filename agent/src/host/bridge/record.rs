@@ -19,9 +19,9 @@ use crate::config::system::{PUBLIC, Target};
 use crate::config::trouble::Trouble;
 use crate::files::{FileError, read_if_there, write_whole};
 
-const RECORD: &str = "network-before.json";
+const RECORD: &str = "bridge-before.json";
 /// The unit that puts it back when nobody else does.
-const UNIT: &str = "homestak-network-back";
+const UNIT: &str = "homestak-bridge-back";
 /// How much later than the agent itself would have it does so: what goes wrong first may take a while.
 const LATER: Duration = Duration::from_secs(60);
 const MANAGER: &str = "systemd-networkd.service";
@@ -165,7 +165,7 @@ pub(super) async fn set_timer(target: &Target, patience: Duration) -> Result<(),
         "--timer-property=AccuracySec=1s",
         "--",
         &program.display().to_string(),
-        "put-network-back",
+        "put-bridge-back",
         "--state-dir",
         &target.state.display().to_string(),
     ]);
@@ -193,8 +193,12 @@ mod tests {
     fn every_file_is_as_it_was_also_one_that_was_not_there_or_led_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let task = Task { cancel: CancellationToken::new(), progress: Arc::new(|_| {}) };
-        let target =
-            Target { system: System::Folder(folder.path().join("root")), state: folder.path().to_owned(), task };
+        let target = Target {
+            system: System::Folder(folder.path().join("root")),
+            state: folder.path().to_owned(),
+            parent: Vec::new(),
+            task,
+        };
         target.write("/etc/network/interfaces", "before\n", PUBLIC).unwrap();
         std::os::unix::fs::symlink("../run/resolv.conf", target.path("/etc/resolv.conf")).unwrap();
         let paths = ["/etc/network/interfaces", "/etc/new", "/etc/resolv.conf"];

@@ -38,7 +38,7 @@ use homestak_protocol::ids::Incarnation;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
 
-pub(crate) use self::api::{Api, Greeting};
+pub(crate) use self::api::{Api, Greeting, token_of};
 pub use self::api::{CallError as PveError, Class};
 use self::api::{CallError, Guest};
 use self::image::Images;

@@ -26,7 +26,7 @@ pub(crate) use self::preflight::Preflight;
 pub(crate) use self::run::{Apply, Destroy, Plan, RunArgs, Test};
 pub(crate) use self::secrets::{Encrypt, Init, Secrets};
 pub(crate) use self::server::{Adopt, Backup, Listen, Restore, Run, Server, Start};
-pub(crate) use self::site::{SchemaKind as Kind, Site};
+pub(crate) use self::site::{ImportNode, SchemaKind as Kind, Site};
 pub(crate) use self::source::{Source, SourceArgs, Validate};
 pub(crate) use self::token::{Inspect, Mint, RevokeTokens, Token};
 pub(crate) use self::tree::{Cancel, Logs, Runs, Status};

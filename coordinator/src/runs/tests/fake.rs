@@ -8,7 +8,7 @@ use homestak_node::runtime::{RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::{Action, NodeView, Presence, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, RunId, Vmid};
-use homestak_protocol::message::{Held, Seen, Surveyed};
+use homestak_protocol::message::{Held, PveHost, Seen, Surveyed};
 use homestak_protocol::order::{Directive, Order, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -240,6 +240,10 @@ impl Reach for Fake {
 
     async fn discard(&self, _at: NodePath, _machine: Held) -> Result<(), Fault> {
         Ok(())
+    }
+
+    async fn describe(&self, at: NodePath) -> Result<PveHost, Fault> {
+        Err(Fault::new(Code::NotFound, format!("{at} is no Proxmox VE host")))
     }
 
     async fn adopt(&self, _host: NodePath, _surveyed: Vec<Surveyed>) -> Result<(), Fault> {

@@ -38,7 +38,13 @@ pub struct TokenKept {
 }
 
 /// Looks whether [`keep_token`] would put this API token there, and over which; nothing is written.
-pub fn look_at_token(dir: &Path, keys: &Keys, name: &str, token: &Secret, replace: bool) -> Result<TokenKept, Vec<Diagnostic>> {
+pub fn look_at_token(
+    dir: &Path,
+    keys: &Keys,
+    name: &str,
+    token: &Secret,
+    replace: bool,
+) -> Result<TokenKept, Vec<Diagnostic>> {
     let opened = open(dir, keys)?;
     let Some((file, form)) = opened.file.clone() else {
         let hint = "begin with `homestak-coord secrets init`";
@@ -92,7 +98,12 @@ fn as_age(dir: &Path, file: &Path, plain: &str) -> Result<Zeroizing<String>, Vec
     };
     let recipients: Vec<_> = creation.recipients.iter().map(|(_, recipient)| recipient.clone()).collect();
     envelope::encrypt(plain.as_bytes(), &recipients).map(Zeroizing::new).ok_or_else(|| {
-        whole(&shown, Code::SecretsUnwritable, "the file cannot be encrypted", format!("look at the recipients in {RULES}"))
+        whole(
+            &shown,
+            Code::SecretsUnwritable,
+            "the file cannot be encrypted",
+            format!("look at the recipients in {RULES}"),
+        )
     })
 }
 
@@ -155,7 +166,7 @@ mod tests {
         let refused = keep_token(dir.path(), &keys, "father", &token(), false, NOW).unwrap_err();
         assert_eq!(refused[0].code, "E660", "there is nothing to add to");
         init(dir.path(), None, NOW).unwrap();
-        let mut keep = |token: &Secret, replace| keep_token(dir.path(), &keys, "father", token, replace, NOW);
+        let keep = |token: &Secret, replace| keep_token(dir.path(), &keys, "father", token, replace, NOW);
         assert_eq!(keep(&token(), false).unwrap().kept, Kept::Added);
         assert_eq!(keep(&token(), false).unwrap().kept, Kept::Unchanged);
         let other = Secret::new("homestak@pve!agent=0-2".into());

@@ -14,7 +14,12 @@ const STEP: usize = 4;
 const WORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
 
 /// The text with the token of that name; the old one of that name makes room. `shown` names the file in what is wrong.
-pub(super) fn with_token(shown: &str, text: &str, name: &str, token: &str) -> Result<Zeroizing<String>, Vec<Diagnostic>> {
+pub(super) fn with_token(
+    shown: &str,
+    text: &str,
+    name: &str,
+    token: &str,
+) -> Result<Zeroizing<String>, Vec<Diagnostic>> {
     let before = read(shown, text)?;
     let new = edited(text, &before, name, token);
     // Whatever people write, what comes out says what went in and the token, or it is not written.
@@ -23,7 +28,8 @@ pub(super) fn with_token(shown: &str, text: &str, name: &str, token: &str) -> Re
         (Some(new), Some(after)) if adds(&before, &after, name, token) => Ok(new),
         _ => {
             let message = format!("`{SECTION}` is not written in a way that a token can be added to");
-            let hint = format!("add `{name}: ` and the token below `{SECTION}:` by hand, or write that section as lines");
+            let hint =
+                format!("add `{name}: ` and the token below `{SECTION}:` by hand, or write that section as lines");
             Err(whole(shown, Code::SecretsUnwritable, message, hint))
         }
     }
@@ -85,7 +91,8 @@ fn index(from_one: u32) -> Option<usize> {
 }
 
 fn key(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic()) && !WORDS.contains(&name.to_ascii_lowercase().as_str());
+    let plain =
+        name.starts_with(|c: char| c.is_ascii_alphabetic()) && !WORDS.contains(&name.to_ascii_lowercase().as_str());
     if plain { name.to_owned() } else { format!("{name:?}") }
 }
 
@@ -132,7 +139,8 @@ mod tests {
     #[test]
     fn a_token_is_added_and_everything_else_is_as_people_wrote_it() {
         let entry = format!("father: \"{TOKEN}\"");
-        let block = "# mine\napi_tokens:\n  # the old one\n  attic: 'a@pam!b=c'   # keep\n\nssh_keys: {me: ssh-ed25519 AAAA}\n";
+        let block =
+            "# mine\napi_tokens:\n  # the old one\n  attic: 'a@pam!b=c'   # keep\n\nssh_keys: {me: ssh-ed25519 AAAA}\n";
         assert_eq!(with(block, "father"), block.replacen("api_tokens:\n", &format!("api_tokens:\n  {entry}\n"), 1));
         let flow = "api_tokens: {attic: a@pam!b=c}\nauth: {}\n";
         assert_eq!(with(flow, "father"), format!("api_tokens: {{ {entry}, attic: a@pam!b=c}}\nauth: {{}}\n"));

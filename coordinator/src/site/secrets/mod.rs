@@ -5,12 +5,14 @@
 //!
 //! - `find`: which file, in which form. - `model`: what it may hold. - `keys`: the age identities at hand.
 //! - `envelope`: age. - `sops`: SOPS's form. - `creation`: for whom a file is
-//!   encrypted. - `keep`: making and encrypting it. - `emit`: a tree as text.
+//!   encrypted. - `keep`: making and encrypting it. - `change`, `insert`: one more token in it. - `emit`: a tree as text.
 
+mod change;
 mod creation;
 mod emit;
 mod envelope;
 mod find;
+mod insert;
 mod keep;
 mod keys;
 mod model;
@@ -22,6 +24,7 @@ use homestak_manifests::diagnostic::{Code, Diagnostic, Report, Source};
 use homestak_manifests::yaml;
 use zeroize::Zeroizing;
 
+pub use self::change::{Kept, TokenKept, keep_token, look_at_token};
 pub use self::creation::{Creation, RULES};
 pub use self::find::{ENCRYPTED, Form, PLAIN, may_need_identity};
 use self::find::{Found, find, form};

@@ -226,7 +226,8 @@ fn trust(source: &TrustSource) -> Result<ServerTrust, String> {
     })
 }
 
-fn token(source: &TokenSource) -> Result<Secret, String> {
+/// The token, from wherever it comes.
+pub(crate) fn token(source: &TokenSource) -> Result<Secret, String> {
     let token = match source {
         TokenSource::Given(token) => token.clone(),
         TokenSource::File(file) => {

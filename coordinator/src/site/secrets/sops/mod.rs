@@ -22,6 +22,8 @@ pub(super) use self::rules::Rule;
 use self::section::{Section, Unlocked};
 use self::value::{DataKey, Refused, Type};
 pub(super) use self::write::encrypt;
+use super::creation::Creation;
+use super::envelope;
 use super::keys::Keys;
 
 /// The key of a file's section about itself.
@@ -65,6 +67,38 @@ pub(super) fn decrypt(file: &Value, keys: &Keys, report: &mut Report<'_>) -> Opt
         return None;
     }
     Some(Decrypted::Tree(tree))
+}
+
+/// How a file is encrypted, so that what becomes of it can be too: by its own rule, for all of its recipients. None where
+/// somebody would be left out: the report says whom.
+pub(super) fn creation_of(file: &Value, report: &mut Report<'_>) -> Option<Creation> {
+    let (_, section) = parts(file, report)?;
+    let span = section.span;
+    let section = Section::of(section, report)?;
+    let hint = "change it with SOPS itself: `sops edit FILE`";
+    if !section.others.is_empty() {
+        let message = format!(
+            "the file is also for keys of the kind {}, for which nothing is encrypted here",
+            section.others.join(", ")
+        );
+        report.error(Code::SopsUnsupported, span, message).hint(hint);
+        return None;
+    }
+    if section.rule.is_by_comments() {
+        let message = "comments decide what is encrypted in the file, and they are not written here";
+        report.error(Code::SopsUnsupported, span, message).hint(hint);
+        return None;
+    }
+    let mut recipients = Vec::new();
+    for (text, span) in &section.recipients {
+        let Some(recipient) = envelope::recipient(text) else {
+            let message = "the file names a recipient that is none of age's X25519 keys";
+            report.error(Code::RecipientInvalid, *span, message).hint(hint);
+            return None;
+        };
+        recipients.push(((*text).to_owned(), recipient));
+    }
+    Some(Creation { recipients, rule: section.rule, only_encrypted: section.only_encrypted })
 }
 
 /// The content of a file and its section.

@@ -74,6 +74,11 @@ impl Rule {
         Some(Self { spelled: (name, text), which })
     }
 
+    /// Whether comments decide.
+    pub(super) fn is_by_comments(&self) -> bool {
+        matches!(self.which, Which::Comments)
+    }
+
     /// Whether the value below these keys is encrypted. `looks` says whether it looks so.
     pub(super) fn encrypts(&self, keys: &[&str], looks: bool) -> bool {
         match &self.which {

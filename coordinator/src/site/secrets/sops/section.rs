@@ -20,8 +20,10 @@ const MAX_RECIPIENTS: usize = 256;
 pub(super) struct Section<'v> {
     /// Copies of the data key, each encrypted by age, in armour; with where they stand.
     copies: Vec<(&'v str, Span)>,
+    /// For whom these are, where they say so.
+    pub(super) recipients: Vec<(&'v str, Span)>,
     /// Kinds of other keys that could open it.
-    others: Vec<&'static str>,
+    pub(super) others: Vec<&'static str>,
     /// Which values are encrypted.
     pub(super) rule: Rule,
     /// Whether the code covers encrypted values alone.
@@ -57,14 +59,16 @@ impl<'v> Section<'v> {
                 .filter(|field| field.items(&mut Report::new(report.source())).is_some_and(|all| !all.is_empty()))
         };
         let others = OTHER_KEYS.iter().copied().filter(|name| listed(name).is_some()).collect();
-        let mut copies = Vec::new();
+        let (mut copies, mut recipients) = (Vec::new(), Vec::new());
         if let Some(field) = keys.get("age") {
             for (at, item) in field.items(report)?.iter().enumerate().take(MAX_RECIPIENTS) {
                 let recipient = Fields::of(item, Subject::Numbered("age recipient", at + 1), report)?;
                 copies.push(required(&recipient, "enc", report)?);
+                let named = recipient.get("recipient");
+                recipients.extend(named.and_then(|field| Some((field.text(report)?, field.span()))));
             }
         }
-        Some(Self { copies, others, rule, only_encrypted, mac, modified })
+        Some(Self { copies, recipients, others, rule, only_encrypted, mac, modified })
     }
 
     /// Opens the data key with the first identity that fits.
