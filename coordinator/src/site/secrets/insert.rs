@@ -61,6 +61,7 @@ fn edited(text: &str, tree: &Value, name: &str, token: &str) -> Option<Zeroizing
             return head.trim().is_empty().then(|| put(&lines, at, 1, &format!("{head}{entry}\n")));
         }
         (None, Some(first)) => first.key_span,
+        (None, None) if !is_empty(&section.value) => return None,
         (None, None) => {
             // `api_tokens:`, `api_tokens: {}` or `api_tokens: null`, with what is said behind it.
             let said = line.split_once(" #").map(|(_, said)| format!("  #{}", said.trim_end())).unwrap_or_default();
@@ -75,6 +76,10 @@ fn edited(text: &str, tree: &Value, name: &str, token: &str) -> Option<Zeroizing
     }
     let indent = index(place.column)?;
     Some(put(&lines, at + 1, 0, &format!("{:indent$}{entry}\n", "")))
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || matches!(&value.kind, Kind::Mapping(mapping) if mapping.entries().is_empty())
 }
 
 /// The lines with `new` in the place of `count` of them.
