@@ -24,7 +24,7 @@ use homestak_node::transport::addresses::Addresses;
 use homestak_node::transport::hub::{Hub, HubOptions};
 use homestak_node::transport::limits::Timing;
 use homestak_node::transport::pair::bind_pair;
-use homestak_node::transport::uplink::{Uplink, UplinkOptions};
+use homestak_node::transport::uplink::{Fetcher, Uplink, UplinkOptions};
 use homestak_node::trust::ca::Ca;
 use homestak_node::trust::clock::Clock;
 use homestak_node::trust::identity::{Identity, Introduction, known_addresses};
@@ -99,7 +99,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     notify::status(&format!("this machine is {place}"));
     check_name(&settings, &place)?;
 
-    let provider = provider(&settings, state.path(), &place, inside.clone(), &life)?;
+    let provider = provider(&settings, state.path(), &place, inside.clone(), uplink.fetcher(), &life)?;
     let hub = match &provider {
         Some(_) => Some(hub(&settings, state.path(), clock.clone(), tests.links).await?),
         None => None,
@@ -134,7 +134,8 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
         Failure::new(Exit::Failed, MACHINE, "what this agent remembers cannot be used", hint).because(error)
     })?;
     if let Some(door) = door {
-        door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running())), &life)?;
+        let shelf = provider.as_ref().and_then(|provider| provider.shelf());
+        door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running(), shelf)), &life)?;
     }
     if !place.is_host() {
         let watch = Watch { place: place.clone(), handle: handle.clone(), world, clock };
@@ -275,6 +276,7 @@ fn provider(
     state: &Path,
     place: &NodePath,
     inside: Option<Inside>,
+    above: Fetcher,
     life: &Lifecycle,
 ) -> Result<Option<Arc<dyn Provider>>, Failure> {
     match settings.provider {
@@ -286,6 +288,7 @@ fn provider(
                 place: place.clone(),
                 settings: pve,
                 inside,
+                above: Some(above),
                 crash: Plan::from_environment(),
             };
             let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;

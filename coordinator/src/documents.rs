@@ -99,6 +99,10 @@ pub struct NodeDocument {
     /// `plan` only: why its `action` is that, where it is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// `plan` only, of a machine that would be made: where its image would come from. None where nothing real is made, or
+    /// that could not be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_source: Option<Box<ImageSourceDocument>>,
     /// `plan` only: what it was resolved to; none of an orphan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Box<ResolvedDocument>>,
@@ -141,6 +145,33 @@ pub struct DriftDocument {
     pub lines: Vec<String>,
     /// When that was found.
     pub checked_at: String,
+}
+
+/// Where a machine's image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "lowercase")]
+pub enum ImageSourceDocument {
+    /// It is on the machine's host.
+    Volume {
+        /// The host's place.
+        host: String,
+        /// The volume's id.
+        volume: String,
+    },
+    /// It comes from a host above.
+    Parent {
+        /// That host's place.
+        host: String,
+        /// The volume's id there.
+        volume: String,
+    },
+    /// The host fetches it from there.
+    Url {
+        /// The address.
+        url: String,
+    },
+    /// Nobody has it.
+    Missing,
 }
 
 /// What a node was resolved to, with what is secret masked.

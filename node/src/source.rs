@@ -2,7 +2,7 @@
 //! link on behalf of a machine below it ([`crate::transport`]).
 //!
 //! The coordinator's source knows the site ([`SpecSource`] is implemented there); an agent's is [`crate::https::Relay`],
-//! which asks its own parent. Errors are [`Fault`]s with the codes of `interfaces.md`; [`Code::Unreachable`] says that
+//! which asks its own parent, and gives images from its host's own [`Shelf`]. Errors are [`Fault`]s with the codes of `interfaces.md`; [`Code::Unreachable`] says that
 //! nobody who could know has answered.
 
 use std::fmt;
@@ -11,7 +11,8 @@ use std::pin::Pin;
 
 use axum::body::Bytes;
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::Fetch;
+use homestak_protocol::message::{Fetch, Part};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
 use tokio::io::AsyncRead;
 
@@ -41,6 +42,8 @@ pub enum Found {
     Document(Bytes),
     /// The agent's program.
     Program(Program),
+    /// A disk image.
+    Image(Image),
 }
 
 impl fmt::Debug for Found {
@@ -48,6 +51,7 @@ impl fmt::Debug for Found {
         match self {
             Found::Document(bytes) => write!(f, "Document({} bytes)", bytes.len()),
             Found::Program(program) => write!(f, "Program({} bytes)", program.length),
+            Found::Image(image) => write!(f, "Image({}, {} bytes)", image.file, image.length),
         }
     }
 }
@@ -60,6 +64,27 @@ pub struct Program {
     pub sha256: [u8; 32],
     /// The bytes themselves.
     pub bytes: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// A disk image, read as it is sent.
+pub struct Image {
+    /// What its file is called.
+    pub file: String,
+    /// Bytes of the whole file.
+    pub length: u64,
+    /// SHA-256 of all of them.
+    pub sha256: [u8; 32],
+    /// The first that is read.
+    pub from: u64,
+    /// The bytes from there on.
+    pub bytes: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// Whoever has disk images to give.
+pub trait Shelf: Send + Sync + 'static {
+    /// The image of this name, after what the asker has of it. Where it is still on its way to us, [`Code::Busy`], which
+    /// passes.
+    fn give(&self, name: SiteName, have: Vec<Part>) -> Answering<'_>;
 }
 
 /// An answer on its way.
@@ -79,4 +104,9 @@ pub fn nobody_answers() -> Fault {
 /// A certificate that is not, or no longer, the one of the place that is asked for.
 pub fn not_theirs() -> Fault {
     Fault::new(Code::TokenRefused, "the certificate is not one of this machine")
+}
+
+/// There is no such image, here or above.
+pub fn no_image(name: &SiteName) -> Fault {
+    Fault::new(Code::NotFound, format!("there is no image {name} here"))
 }

@@ -13,7 +13,8 @@ use homestak_protocol::event::Facts;
 use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Incarnation, RunId, Vmid};
-use homestak_protocol::message::PveHost;
+use homestak_protocol::message::{PveHost, Source};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{CloudInit, Configuration, Machine, Own};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -161,6 +162,11 @@ pub trait World: Send + Sync + 'static {
     /// The machines of ours that there are, of any tree of any site.
     fn inventory(&self, _: Task) -> Work<'_, Vec<(TreeId, Owned)>> {
         no_machines()
+    }
+
+    /// Where these images are on this host, in the order in which they are asked for.
+    fn sources(&self, images: Vec<SiteName>, _: Task) -> Work<'_, Vec<Source>> {
+        Box::pin(async move { Ok(images.into_iter().map(|_| Source::Absent).collect()) })
     }
 
     /// Looks what a machine waits for that has been started `since` a while and whose agent has not joined. None where

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Entry, Facts, NodeView, Presence, Progress};
 use crate::fault::Fault;
 use crate::ids::{Generation, Incarnation, JournalId, Position, Vmid};
+use crate::name::SiteName;
 use crate::order::{Directive, OpaqueOrder, Verb};
 use crate::path::{NodePath, TreeId};
 use crate::secret::Secret;
@@ -147,6 +148,23 @@ pub enum Fetch {
         /// The place; at or below the child that asks.
         path: NodePath,
     },
+    /// The disk image of this name, for machines that the child makes. From [`crate::version::IMAGES`] on.
+    Image {
+        /// As manifests name it.
+        name: SiteName,
+        /// What the child has of images already, whole pieces from their beginnings: where one of them is the image that is
+        /// meant, what follows begins where it ends.
+        have: Vec<Part>,
+    },
+}
+
+/// The beginning of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// SHA-256 of the whole file.
+    pub sha256: [u8; 32],
+    /// How much of it there is.
+    pub length: u64,
 }
 
 /// The answer to it.
@@ -166,6 +184,17 @@ pub enum Fetched {
     },
     /// No, and why. Nothing follows.
     Refused(Fault),
+    /// An image follows, from some byte on.
+    Image {
+        /// What its file is called where it comes from.
+        file: String,
+        /// Bytes of the whole file.
+        length: u64,
+        /// SHA-256 of all of them.
+        sha256: [u8; 32],
+        /// The first that follows.
+        from: u64,
+    },
 }
 
 /// What a child tells.
@@ -231,6 +260,14 @@ pub enum Request {
         /// The host's place.
         at: NodePath,
     },
+    /// Look which of these images the host at this place has, or hand the word on towards it. From
+    /// [`crate::version::IMAGES`] on.
+    Sources {
+        /// The host's place.
+        at: NodePath,
+        /// As manifests name them.
+        images: Vec<SiteName>,
+    },
 }
 
 /// The answer to it.
@@ -248,6 +285,8 @@ pub enum Reply {
     Inventory(Vec<Held>),
     /// What a host is.
     Described(PveHost),
+    /// Where the images are, in the order in which they were asked for.
+    Sources(Vec<Source>),
 }
 
 /// A Proxmox VE host, as its own agent knows it: what a site's `nodes/NAME.yaml` and its secrets say of one. It travels only
@@ -270,6 +309,17 @@ pub struct PveHost {
     pub bridges: Vec<String>,
     /// Its own address.
     pub address: Option<IpAddr>,
+}
+
+/// Where a host has an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Nowhere.
+    Absent,
+    /// In a volume with this id.
+    Volume(String),
+    /// It makes nothing real, and so needs none.
+    Simulated,
 }
 
 /// A machine of whichever tree, as its host sees it.

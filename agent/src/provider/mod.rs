@@ -10,10 +10,13 @@ pub mod pve;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use homestak_node::source::Shelf;
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::ids::{Incarnation, Vmid};
+use homestak_protocol::message::Source;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
 use serde::Serialize;
@@ -126,6 +129,14 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Its addresses, where they are known before its agent joins.
     fn addresses(&self, machine: Identity, task: Task) -> Work<'_, Vec<IpAddr>>;
+
+    /// Where these images are on this host, in the order in which they are asked for.
+    fn sources(&self, images: Vec<SiteName>, task: Task) -> Work<'_, Vec<Source>>;
+
+    /// What of images can be given to children.
+    fn shelf(&self) -> Option<Arc<dyn Shelf>> {
+        None
+    }
 
     /// How a machine looks from here whose agent has not joined; none where it is not there.
     fn sight(&self, machine: Identity, task: Task) -> Work<'_, Option<Sight>>;

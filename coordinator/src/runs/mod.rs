@@ -15,6 +15,7 @@ mod begin;
 mod carry;
 pub(crate) mod clock;
 mod follow;
+mod images;
 mod log;
 mod look;
 mod orphans;

@@ -38,6 +38,7 @@ pub(crate) fn document(view: &NodeView) -> NodeDocument {
         known_after: None,
         reason: None,
         waiting: None,
+        image_source: None,
         connected: None,
         last_seen: None,
         drift: None,

@@ -1,16 +1,17 @@
 //! What a verb would do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use homestak_node::core::unseen;
 use homestak_protocol::event::{Action, Status};
 use homestak_protocol::ids::Generation;
+use homestak_protocol::path::NodePath;
 
 use super::begin::must_be_new;
 use super::{Engine, Reach, outcome, refuse, resolved};
 use crate::api::{Refusal, RunRequest, RunVerb};
-use crate::documents::{NodeDocument, PlanDocument};
-use crate::lower::{self, Planned, may_exist};
+use crate::documents::{ImageSourceDocument, NodeDocument, PlanDocument};
+use crate::lower::{self, Comparison, Planned, may_exist};
 use crate::store::{PlannedNode, Record};
 
 impl<R: Record, C: Reach> Engine<R, C> {
@@ -38,11 +39,13 @@ impl<R: Record, C: Reach> Engine<R, C> {
         self.meets_no_other(&tree, &comparison, request.prune).await?;
         let (sight, unasked) = self.look_at(&tree, &views).await;
         sight.correct(&mut comparison);
+        let mut sources = self.image_sources(&tree, &ready.resolved, &comparison, &sight).await;
+        let missing = missing_images(&comparison, &sources);
         let resolved: HashMap<_, _> =
             ready.resolved.nodes.iter().map(|node| (&node.planned.path, resolved::document(node))).collect();
         self.can_be_carried(&ready.resolved).await?;
         let tight = self.can_stand(&tree, &ready.resolved, &views).await?;
-        let document = |planned: &Planned| {
+        let mut document = |planned: &Planned| {
             let path = &planned.node.path;
             let view = views.iter().find(|view| view.path == *path && may_exist(view));
             let unseen = || unseen(path, planned.node.kind, Generation::default());
@@ -52,6 +55,7 @@ impl<R: Record, C: Reach> Engine<R, C> {
             node.action = planned.action;
             node.vm_id = chosen.or(node.vm_id).or(sight.vmid(path).map(|vmid| vmid.number()));
             node.reason.clone_from(&planned.reason);
+            node.image_source = sources.remove(path).map(Box::new);
             node.resolved = resolved.get(path).cloned().map(Box::new);
             node.known_after = planned.known_after.as_ref().map(ToString::to_string);
             only_planned(node)
@@ -61,12 +65,13 @@ impl<R: Record, C: Reach> Engine<R, C> {
         notes.extend(ready.resolved.notes.iter().cloned());
         notes.extend(tight);
         notes.extend(unasked);
+        notes.extend(missing);
         Ok(PlanDocument {
             verb: "plan".into(),
             plans: verb,
             manifest: name.to_string(),
             host: request.host.to_string(),
-            nodes: comparison.nodes.iter().map(document).collect(),
+            nodes: comparison.nodes.iter().map(&mut document).collect(),
             changes: comparison.changes,
             notes,
             error: None,
@@ -99,6 +104,18 @@ impl<R: Record, C: Reach> Engine<R, C> {
             error: None,
         })
     }
+}
+
+/// Images that nobody has: an apply fails for want of them.
+fn missing_images(comparison: &Comparison, sources: &BTreeMap<NodePath, ImageSourceDocument>) -> Option<String> {
+    let wanting = comparison.nodes.iter().filter(|planned| {
+        sources.get(&planned.node.path).is_some_and(|source| *source == ImageSourceDocument::Missing)
+    });
+    let names: Vec<String> = wanting
+        .filter_map(|planned| Some(format!("{} ({})", planned.node.path.name(), planned.node.machine.image.as_ref()?)))
+        .collect();
+    let all = names.join(", ");
+    (!names.is_empty()).then(|| format!("no host has the image of {all}, and `images:` in site.yaml does not name it"))
 }
 
 /// A plan says nothing about what earlier runs did, except where they left a node that is not well.

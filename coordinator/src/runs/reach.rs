@@ -3,7 +3,8 @@
 use homestak_node::runtime::{Handle, RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
-use homestak_protocol::message::{Held, PveHost, Seen, Surveyed};
+use homestak_protocol::message::{Held, PveHost, Seen, Source, Surveyed};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::Directive;
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -33,6 +34,8 @@ pub trait Reach: Clone + Send + Sync + 'static {
     fn look(&self, at: NodePath, tree: TreeId) -> impl Future<Output = Result<Vec<Seen>, Fault>> + Send;
     /// Asks a host which machines of any tree of any site it really has.
     fn inventory(&self, at: NodePath) -> impl Future<Output = Result<Vec<Held>, Fault>> + Send;
+    /// Asks a host which of these images it has.
+    fn sources(&self, at: NodePath, images: Vec<SiteName>) -> impl Future<Output = Result<Vec<Source>, Fault>> + Send;
     /// Has a host destroy a machine that no tree names; it is gone once this returns.
     fn discard(&self, at: NodePath, machine: Held) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Asks a host what it is, its API token included.
@@ -78,6 +81,9 @@ impl Reach for Handle {
     }
     async fn inventory(&self, at: NodePath) -> Result<Vec<Held>, Fault> {
         Handle::inventory(self, at).await
+    }
+    async fn sources(&self, at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
+        Handle::sources(self, at, images).await
     }
     async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
         Handle::discard(self, at, machine).await

@@ -1,6 +1,6 @@
 //! Nodes as a table in the shape of their tree: for results, states and plans.
 
-use homestak_coord::documents::{NodeDocument, ResolvedDocument};
+use homestak_coord::documents::{ImageSourceDocument, NodeDocument, ResolvedDocument};
 use homestak_protocol::event::Action;
 
 use super::style::{Style, Tone, cut, one_line};
@@ -61,12 +61,25 @@ pub(crate) fn plan(nodes: &[NodeDocument], room: Option<usize>, style: Style) ->
             node.vm_id.map(|id| id.to_string()).unwrap_or_default().into(),
             node.ip.clone().unwrap_or_default().into(),
             node.resolved.as_ref().map(|resolved| size(resolved)).unwrap_or_default().into(),
-            node.resolved.as_ref().and_then(|resolved| resolved.image.clone()).unwrap_or_default().into(),
+            node.resolved.as_ref().and_then(|resolved| image(node, resolved, style)).unwrap_or_default().into(),
             node.resolved.as_ref().map(|resolved| spec(resolved)).unwrap_or_default().into(),
             node.reason.clone().or(known).unwrap_or_default().into(),
         ]
     };
     table::lines(&COLUMNS, &rows(nodes, style, row), room, style)
+}
+
+/// `debian-12 ← father local:import/debian-12.qcow2`.
+fn image(node: &NodeDocument, resolved: &ResolvedDocument, style: Style) -> Option<String> {
+    let name = resolved.image.as_ref()?;
+    let from = match node.image_source.as_deref() {
+        None => return Some(name.clone()),
+        Some(ImageSourceDocument::Volume { volume, .. }) => volume.clone(),
+        Some(ImageSourceDocument::Parent { host, volume }) => format!("{host} {volume}"),
+        Some(ImageSourceDocument::Url { url }) => url.clone(),
+        Some(ImageSourceDocument::Missing) => "nowhere".to_owned(),
+    };
+    Some(format!("{name} {} {from}", style.pick("←", "<-")))
 }
 
 /// `4 cores, 8192 MiB, 64 GiB`.

@@ -29,6 +29,7 @@ pub(crate) fn node(path: &str) -> NodeDocument {
         known_after: None,
         reason: None,
         waiting: None,
+        image_source: None,
         connected: None,
         last_seen: None,
         drift: None,

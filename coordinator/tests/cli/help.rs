@@ -24,6 +24,7 @@ fn every_command_explains_itself() {
         "manifests",
         "manifests list",
         "manifests show",
+        "orphans",
         "preflight",
         "secrets",
         "secrets init",

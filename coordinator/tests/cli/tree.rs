@@ -50,6 +50,7 @@ pub(crate) fn node(path: &str, status: Status, phase: Option<Phase>) -> NodeDocu
         connected: None,
         last_seen: None,
         waiting: None,
+        image_source: None,
         drift: None,
         resolved: None,
     }

@@ -6,9 +6,10 @@ use homestak_protocol::event::Status;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::RunId;
 use homestak_protocol::message::{Held, Reply, Request, Surveyed};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{Directive, OpaqueOrder, OrderError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::version::{DESCRIBE, INVENTORY, LOOK};
+use homestak_protocol::version::{DESCRIBE, IMAGES, INVENTORY, LOOK};
 
 use super::record::Record;
 use super::step::{Answer, Effect, Local, Moment, RootOrder, Sent, Ticket};
@@ -47,6 +48,10 @@ impl Core {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Sources { at, images } => match self.sources(ticket, at, images, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             Request::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
@@ -81,6 +86,10 @@ impl Core {
                 Err(fault) => Err(fault),
             },
             Local::Describe { at } => match self.describe(ticket, at, all) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Local::Sources { at, images } => match self.sources(ticket, at, images, all) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
@@ -250,6 +259,15 @@ impl Core {
             return Ok(());
         }
         self.hand_on(ticket, at.clone(), Request::Inventory { at }, INVENTORY, all)
+    }
+
+    /// Looks for images, or hands the word on; the answer comes later.
+    fn sources(&self, ticket: Ticket, at: NodePath, images: Vec<SiteName>, all: &mut Gathered) -> Result<(), Fault> {
+        if at == self.me {
+            all.out.effects.push(Effect::Sources { ticket, images });
+            return Ok(());
+        }
+        self.hand_on(ticket, at.clone(), Request::Sources { at, images }, IMAGES, all)
     }
 
     /// Destroys a machine that no tree names, or hands the word on; the answer comes later.

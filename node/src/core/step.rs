@@ -12,6 +12,7 @@ use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
 use homestak_protocol::message::{Held, Hello, Reply, Report, Request, Surveyed};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{CloudInit, Configuration, Directive, Machine, OpaqueOrder, Own, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -98,6 +99,8 @@ pub enum Local {
     Look { at: NodePath, tree: TreeId },
     /// Ask a host which machines of any tree it really has.
     Inventory(NodePath),
+    /// Ask a host which of these images it has.
+    Sources { at: NodePath, images: Vec<SiteName> },
     /// Have a host destroy a machine that no tree names.
     Discard { at: NodePath, machine: Held },
     /// Ask a host what it is.
@@ -238,6 +241,8 @@ pub enum Effect {
     Look { ticket: Ticket, tree: TreeId, lives: BTreeMap<NodePath, Incarnation> },
     /// Look which machines of any tree there are, and answer whoever holds the ticket.
     Inventory { ticket: Ticket },
+    /// Look for these images, and answer whoever holds the ticket.
+    Sources { ticket: Ticket, images: Vec<SiteName> },
     /// Destroy this machine, and answer whoever holds the ticket.
     Discard { ticket: Ticket, machine: Held },
     /// Find out what this machine is as a host, and answer whoever holds the ticket.
@@ -271,6 +276,7 @@ impl Effect {
                 Request::Inventory { .. } => "send-inventory",
                 Request::Discard { .. } => "send-discard",
                 Request::Describe { .. } => "send-describe",
+                Request::Sources { .. } => "send-sources",
             }),
             Effect::Ack { .. } => Some("ack"),
             Effect::Answer { .. } => Some("answer"),

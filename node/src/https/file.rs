@@ -30,6 +30,11 @@ impl FileReader {
         Self { file, at: 0, length, reading: None, piece: Vec::new(), taken: 0 }
     }
 
+    /// The bytes from `from` on, up to `length`.
+    pub fn from(file: Arc<File>, from: u64, length: u64) -> Self {
+        Self { at: from, ..Self::new(file, length) }
+    }
+
     fn begin(&self) -> Option<JoinHandle<io::Result<Vec<u8>>>> {
         let left = usize::try_from(self.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let (file, at, want) = (Arc::clone(&self.file), self.at, left.min(PIECE));

@@ -9,7 +9,7 @@ use homestak_protocol::message::Fetch;
 
 use super::program::OwnProgram;
 use crate::runtime::Handle;
-use crate::source::{Answering, Asker, Found, SpecSource, nobody_answers, not_theirs};
+use crate::source::{Answering, Asker, Found, Shelf, SpecSource, no_image, nobody_answers, not_theirs};
 use crate::transport::uplink::Fetcher;
 
 /// An agent's source.
@@ -17,12 +17,14 @@ pub struct Relay {
     above: Fetcher,
     core: Handle,
     program: Arc<OwnProgram>,
+    shelf: Option<Arc<dyn Shelf>>,
 }
 
 impl Relay {
-    /// Asks `above` first, then this core. `program` is what an agent can give away of itself.
-    pub fn new(above: Fetcher, core: Handle, program: OwnProgram) -> Self {
-        Self { above, core, program: Arc::new(program) }
+    /// Asks `above` first, then this core. `program` is what an agent can give away of itself, `shelf` what its host has
+    /// of images.
+    pub fn new(above: Fetcher, core: Handle, program: OwnProgram, shelf: Option<Arc<dyn Shelf>>) -> Self {
+        Self { above, core, program: Arc::new(program), shelf }
     }
 
     async fn answer(&self, asker: Asker, what: Fetch) -> Result<Found, Fault> {
@@ -31,6 +33,13 @@ impl Relay {
             (Asker::Child(place), Fetch::Own { path }) if path.is_within(place) => {}
             (_, Fetch::Own { .. }) => return Err(not_theirs()),
             _ => {}
+        }
+        if let Fetch::Image { name, have } = what {
+            let shelf = self.shelf.as_ref().filter(|_| matches!(asker, Asker::Child(_)));
+            return match shelf {
+                Some(shelf) => shelf.give(name, have).await,
+                None => Err(no_image(&name)),
+            };
         }
         if let Fetch::Program { arch, token } = &what
             && self.program.fits(arch)
@@ -52,7 +61,7 @@ impl Relay {
                 let spec = self.core.to_pull(path).await?;
                 Ok(Found::Document(Bytes::from(spec.document)))
             }
-            Fetch::Own { .. } | Fetch::Specs | Fetch::Program { .. } => Err(nobody_answers()),
+            Fetch::Own { .. } | Fetch::Specs | Fetch::Program { .. } | Fetch::Image { .. } => Err(nobody_answers()),
         }
     }
 }

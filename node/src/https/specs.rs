@@ -94,6 +94,8 @@ fn told(answered: Result<Found, Fault>) -> Response {
             ];
             (headers, bytes).into_response()
         }
+        // Images are carried over links only.
+        Ok(Found::Image(image)) => refusal(&Fault::new(Code::NotFound, format!("{} is not given here", image.file))),
         Ok(Found::Program(program)) => download(program).unwrap_or_else(|error| {
             refusal(&Fault::new(Code::Internal, format!("a program's headers cannot be written: {error}")))
         }),

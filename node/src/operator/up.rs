@@ -269,7 +269,12 @@ impl Operator {
         match reply {
             Reply::Refused(fault) if fault.retryable && self.rests(child, &fault, cx) => child.sent = None,
             Reply::Refused(fault) => self.fail(child, Phase::Enrol, fault, cx),
-            Reply::Done | Reply::Surveyed(_) | Reply::Seen(_) | Reply::Inventory(_) | Reply::Described(_) => {
+            Reply::Done
+            | Reply::Surveyed(_)
+            | Reply::Seen(_)
+            | Reply::Inventory(_)
+            | Reply::Described(_)
+            | Reply::Sources(_) => {
                 self.delegated(child, cx);
             }
         }

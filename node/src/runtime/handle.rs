@@ -3,7 +3,8 @@
 use homestak_protocol::event::{Drift, Presence};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Generation;
-use homestak_protocol::message::{Held, PveHost, Reply, Seen, Surveyed, Welcome};
+use homestak_protocol::message::{Held, PveHost, Reply, Seen, Source, Surveyed, Welcome};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
@@ -114,6 +115,14 @@ impl Handle {
     pub async fn inventory(&self, at: NodePath) -> Result<Vec<Held>, Fault> {
         match self.ask(Local::Inventory(at)).await? {
             Reply::Inventory(held) => Ok(held),
+            _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
+        }
+    }
+
+    /// Asks a host which of these images it has.
+    pub async fn sources(&self, at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
+        match self.ask(Local::Sources { at, images }).await? {
+            Reply::Sources(sources) => Ok(sources),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
     }

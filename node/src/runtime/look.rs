@@ -7,6 +7,7 @@ use std::time::Duration;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Incarnation;
 use homestak_protocol::message::{Held, Reply, Seen};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,16 @@ pub(super) async fn discard(world: &dyn World, machine: Held, cancel: Cancellati
         gone = gone => gone,
     };
     gone.map_or_else(Reply::Refused, |()| Reply::Done)
+}
+
+/// Looks for images.
+pub(super) async fn sources(world: &dyn World, images: Vec<SiteName>, cancel: CancellationToken) -> Reply {
+    let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
+    let found = tokio::select! {
+        () = cancel.cancelled() => Err(leaving()),
+        found = timeout(LIMIT, world.sources(images, task)) => found.unwrap_or_else(|_| Err(too_long())),
+    };
+    found.map_or_else(Reply::Refused, Reply::Sources)
 }
 
 async fn all(world: &dyn World, cancel: &CancellationToken) -> Result<Vec<(TreeId, Owned)>, Fault> {

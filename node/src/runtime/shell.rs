@@ -403,6 +403,9 @@ impl Shell {
             Effect::Describe { ticket } => {
                 self.look(ticket, |world, ending| async move { super::look::description(&*world, ending).await })
             }
+            Effect::Sources { ticket, images } => {
+                self.look(ticket, |world, ending| async move { super::look::sources(&*world, images, ending).await });
+            }
             Effect::Discard { ticket, machine } => {
                 self.look(ticket, |world, ending| async move { super::look::discard(&*world, machine, ending).await })
             }

@@ -309,7 +309,11 @@ impl Sim {
                 self.clock.after(after_ms, Happening::Timer(pid, life, Box::new(key)));
             }
             // Nobody looks here: plans are not part of this.
-            Effect::Look { .. } | Effect::Inventory { .. } | Effect::Discard { .. } | Effect::Describe { .. } => {}
+            Effect::Look { .. }
+            | Effect::Inventory { .. }
+            | Effect::Sources { .. }
+            | Effect::Discard { .. }
+            | Effect::Describe { .. } => {}
             Effect::Watch { .. } | Effect::Unwatch { .. } | Effect::Told(_) => {}
         }
     }

@@ -98,11 +98,21 @@ fn link(folder: &mut Folder) {
             token: Secret::new("a.b".into()),
         };
         Fetch::Own { .. } => "fetch_own", Fetch::Own { path: edge() };
+        Fetch::Image { .. } => "fetch_image", Fetch::Image {
+            name: SiteName::parse("debian-12").unwrap(),
+            have: vec![Part { sha256: [9; 32], length: 3_000_000_000 }],
+        };
     });
     each!(folder, Fetched {
         Fetched::Document { .. } => "fetched_document", Fetched::Document { length: 1_840 };
         Fetched::Program { .. } => "fetched_program", Fetched::Program { length: 9_000_000, sha256: [7; 32] };
         Fetched::Refused(_) => "fetched_refused", Fetched::Refused(fault());
+        Fetched::Image { .. } => "fetched_image", Fetched::Image {
+            file: "debian-12-custom.qcow2".into(),
+            length: 3_000_000_001,
+            sha256: [9; 32],
+            from: 3_000_000_000,
+        };
     });
     folder.message("ack", &Ack { upto: Position(1_000_000) });
 }
@@ -195,6 +205,10 @@ fn requests(folder: &mut Folder) {
         Request::Revoke(_) => "request_revoke", Request::Revoke(edge());
         Request::Survey => "request_survey", Request::Survey;
         Request::Look { .. } => "request_look", Request::Look { at: edge(), tree: tree() };
+        Request::Sources { .. } => "request_sources", Request::Sources {
+            at: edge(),
+            images: vec![SiteName::parse("debian-12").unwrap()],
+        };
         Request::Inventory { .. } => "request_inventory", Request::Inventory { at: edge() };
         Request::Discard { .. } => "request_discard", Request::Discard {
             at: edge(),
@@ -214,6 +228,11 @@ fn requests(folder: &mut Folder) {
         Reply::Seen(_) => "reply_seen", Reply::Seen(vec![
             Seen { path: edge(), vmid: Vmid::new(99_012), running: true, known: false },
             Seen { path: edge(), vmid: None, running: false, known: true },
+        ]);
+        Reply::Sources(_) => "reply_sources", Reply::Sources(vec![
+            Source::Absent,
+            Source::Volume("local:import/debian-12-custom.qcow2".into()),
+            Source::Simulated,
         ]);
         Reply::Inventory(_) => "reply_inventory", Reply::Inventory(vec![
             Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },

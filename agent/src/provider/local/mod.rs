@@ -32,6 +32,7 @@ use homestak_node::lifecycle::Lifecycle;
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::message::Source;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
 use tokio::sync::OwnedMutexGuard;
@@ -225,6 +226,11 @@ impl Provider for Local {
             let _gate = gate;
             Ok(machine::look(&slot, &identity)?.map(|record| IpAddr::from(record.ip)).into_iter().collect())
         })
+    }
+
+    fn sources(&self, images: Vec<SiteName>, _task: Task) -> Work<'_, Vec<Source>> {
+        // Every image is made when it is needed, and nothing of it is real.
+        Box::pin(async move { Ok(images.into_iter().map(|_| Source::Simulated).collect()) })
     }
 
     fn sight(&self, machine: Identity, _task: Task) -> Work<'_, Option<Sight>> {

@@ -45,6 +45,7 @@ impl Host {
         let lives = made.as_ref().is_some_and(|made| made.incarnation == ask.incarnation);
         let adopted = !lives || made.is_some_and(|made| made.adopted);
         let mut kept = Record::new(identity, ask.incarnation, guest.kind, guest.vmid);
+        kept.storage = record.as_ref().and_then(|record| record.storage.clone());
         let drift = self.drift(ask, identity, &config);
         let mut form = drift.iter().fold(Form::new(), |form, (key, value)| form.with(key, value));
         if !lives {

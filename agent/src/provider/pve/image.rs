@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use homestak_node::world::{Ensure, Task};
+use homestak_protocol::extras::ImageSource;
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::NodeKind;
 use tokio::time::Instant;
 
@@ -51,10 +54,35 @@ fn files(name: &str, endings: &[&str]) -> Vec<String> {
 const PLACES: [(&str, &[&str]); 2] = [("import", &["qcow2", "raw", "img"]), ("iso", &["img", "qcow2"])];
 
 impl Host {
-    /// The volume that a machine's disk is made from.
-    pub(super) async fn image(&self, name: &str) -> Result<String, Fault> {
-        if let Some(volid) = self.images.remembered(name) {
+    /// The volume that a machine's disk is made from: what is here, else what the parent has, else what is at the site's URL.
+    pub(super) async fn image(
+        &self,
+        name: &SiteName,
+        source: Option<&ImageSource>,
+        task: &Task,
+    ) -> Result<String, Fault> {
+        if let Some(volid) = self.find_image(name.as_str()).await? {
             return Ok(volid);
+        }
+        let _gate = self.gates.of(name).lock_owned().await;
+        if let Some(volid) = self.find_image(name.as_str()).await? {
+            return Ok(volid);
+        }
+        let mut brought = self.bring_from_parent(name, task).await?;
+        if let Some(source) = source.filter(|_| !brought) {
+            self.bring_from_url(name, source, task).await?;
+            brought = true;
+        }
+        match self.find_image(name.as_str()).await? {
+            Some(volid) => Ok(volid),
+            None => Err(self.nowhere(name.as_str(), brought).await),
+        }
+    }
+
+    /// The volume that an image is in on this host.
+    pub(super) async fn find_image(&self, name: &str) -> Result<Option<String>, Fault> {
+        if let Some(volid) = self.images.remembered(name) {
+            return Ok(Some(volid));
         }
         let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
         for (content, endings) in PLACES {
@@ -65,17 +93,27 @@ impl Host {
                 let found = wanted.iter().find_map(|file| listed.iter().find(|volume| volume.file() == file));
                 if let Some(volume) = found {
                     self.images.remember(name, &volume.volid);
-                    return Ok(volume.volid.clone());
+                    return Ok(Some(volume.volid.clone()));
                 }
             }
         }
+        Ok(None)
+    }
+
+    /// That there is no such image, or that it is not found where it was put.
+    async fn nowhere(&self, name: &str, brought: bool) -> Fault {
+        let storages = self.storages().await.unwrap_or_default();
         let looked: Vec<&str> = storages.iter().map(|storage| storage.storage.as_str()).collect();
-        let message =
-            format!("there is no image {name} in any storage of {} ({})", self.settings.node(), looked.join(", "));
+        let node = self.settings.node();
+        let message = match brought {
+            true => format!("the image {name} was put into a storage of {node}, and PVE does not list it there"),
+            false => format!("there is no image {name} in any storage of {node} ({}), nor above", looked.join(", ")),
+        };
         let file = files(name, &["qcow2"]).into_iter().next().unwrap_or_default();
-        let hint =
-            format!("put {file} into a storage with the content type `import`, or {name}.img beside the ISO images");
-        Err(Fault::new(Code::Provision, message).hint(hint))
+        let hint = format!(
+            "put {file} into a storage with the content type `import`, or {name}.img beside the ISO images, or say under `images:` in site.yaml where it is"
+        );
+        Fault::new(Code::Provision, message).hint(hint)
     }
 
     /// The template that a container is made from: the one that is named, or the newest Debian.
@@ -98,10 +136,10 @@ impl Host {
     }
 
     /// Makes sure that there is something to make a machine of this kind from.
-    pub(super) async fn source(&self, kind: NodeKind, image: Option<&str>) -> Result<Option<String>, Fault> {
-        match (kind, image) {
-            (NodeKind::Ct, name) => self.template(name).await.map(Some),
-            (_, Some(name)) => self.image(name).await.map(Some),
+    pub(super) async fn source(&self, ask: &Ensure, task: &Task) -> Result<Option<String>, Fault> {
+        match (ask.machine.kind, &ask.machine.image) {
+            (NodeKind::Ct, name) => self.template(name.as_ref().map(SiteName::as_str)).await.map(Some),
+            (_, Some(name)) => self.image(name, ask.extras.image.as_ref(), task).await.map(Some),
             (_, None) => Ok(None),
         }
     }
@@ -122,7 +160,7 @@ impl Host {
     }
 
     /// The storages that can be used now.
-    async fn storages(&self) -> Result<Vec<Storage>, CallError> {
+    pub(super) async fn storages(&self) -> Result<Vec<Storage>, CallError> {
         let mut storages = self.api.storages(&self.settings.node()).await?;
         storages.retain(|storage| storage.active);
         Ok(storages)

@@ -56,6 +56,14 @@ impl Limits {
         room.acquire_owned().await.ok()
     }
 
+    /// Room on a storage, if there is some now.
+    pub(super) fn room(&self, name: &str) -> Option<OwnedSemaphorePermit> {
+        let parallel = self.parallel;
+        let mut inner = self.inner();
+        let room = inner.storages.entry(name.to_owned());
+        Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(parallel)))).try_acquire_owned().ok()
+    }
+
     /// Puts it on record that a machine has this id.
     pub(super) fn take_id(&self, vmid: Vmid, tag: &Tag) {
         self.inner().ids.insert(vmid, tag.clone());

@@ -65,10 +65,11 @@ impl Host {
 
     async fn create(&self, making: &Making<'_>, seen: &Seen, before: Option<Record>) -> Result<Ensured, Fault> {
         let (ask, task) = (making.ask, making.task);
-        let source = self.source(ask.machine.kind, ask.machine.image.as_ref().map(|name| name.as_str())).await?;
+        let source = self.source(ask, task).await?;
         let content = if making.kind == GuestKind::Lxc { "rootdir" } else { "images" };
         let storage = self.disk_storage(ask.extras.storage.as_deref(), content).await?;
         if making.kind == GuestKind::Qemu {
+            self.snippets_are_taken(task).await?;
             self.write_snippets(ask.path.name(), &Snippets::of(ask, making.identity))?;
         }
         let fixed = ask.machine.vmid;
@@ -76,6 +77,8 @@ impl Host {
             Some(vmid) => vmid,
             None => self.free_id(making, seen, None).await?,
         };
+        let fault = |undone: Undone| undone.fault(Code::Provision);
+        self.inherited.get_or_try_init(|| self.inherit()).await.map_err(fault)?;
         let _room = self.limits.storage(&storage).await;
         let (mut moves, mut doubts) = (0, 0);
         loop {
@@ -84,6 +87,7 @@ impl Host {
             }
             self.limits.take_id(vmid, &making.tag);
             let mut record = Record::new(making.identity, ask.incarnation, making.kind, vmid);
+            record.storage = Some(storage.clone());
             let form = match (making.kind, &source) {
                 (GuestKind::Lxc, template) => {
                     self.ct_form(ask, &making.ours, vmid, &storage, template.as_deref().unwrap_or_default())

@@ -7,10 +7,11 @@
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
 //! - `owner`, `find`: whose a guest is; `sight`: how one looks from the outside; `limits`: how much is done at once.
 //! - `make`, `adopt`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made
-//!   from.
+//!   from. - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
 
 mod adopt;
 mod api;
+mod bring;
 mod ct;
 mod deed;
 mod find;
@@ -18,8 +19,10 @@ mod image;
 mod limits;
 mod make;
 mod owner;
+mod part;
 mod power;
 mod record;
+mod shelf;
 mod sight;
 mod snippet;
 mod task;
@@ -31,20 +34,26 @@ use std::sync::Arc;
 
 use homestak_node::crash::{Plan, Side};
 use homestak_node::lifecycle::Lifecycle;
+use homestak_node::source::Shelf;
+use homestak_node::transport::uplink::Fetcher;
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Incarnation;
+use homestak_protocol::message::Source;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
+use tokio::sync::OnceCell;
 
 pub(crate) use self::api::{Api, Greeting, token_of};
 pub use self::api::{CallError as PveError, Class};
 use self::api::{CallError, Guest};
+use self::bring::Gates;
 use self::image::Images;
 use self::limits::Limits;
 use self::owner::Ownership;
 use self::record::Records;
+use self::shelf::Digests;
 use self::task::Undone;
 use crate::facts;
 use crate::files::{FileError, private_folder};
@@ -63,6 +72,8 @@ pub struct Options {
     pub settings: PveSettings,
     /// The machine of `local` that this agent runs in, in tests; none elsewhere.
     pub inside: Option<Inside>,
+    /// Whom images are asked for that are not here; nobody in tests.
+    pub above: Option<Fetcher>,
     /// Where to die.
     pub crash: Plan,
 }
@@ -84,6 +95,14 @@ struct Host {
     place: NodePath,
     inside: Option<Inside>,
     crash: Plan,
+    above: Option<Fetcher>,
+    gates: Gates,
+    digests: Digests,
+    /// Set once the storage of snippets is known to take them.
+    snippets: OnceCell<()>,
+    /// Set once what lives before this one have begun is counted.
+    inherited: OnceCell<()>,
+    life: Lifecycle,
 }
 
 impl Pve {
@@ -106,6 +125,12 @@ impl Pve {
             place: options.place,
             inside: options.inside,
             crash: options.crash,
+            above: options.above,
+            gates: Gates::default(),
+            digests: Digests::default(),
+            snippets: OnceCell::new(),
+            inherited: OnceCell::new(),
+            life: life.clone(),
         };
         Ok(Self { host: Arc::new(host) })
     }
@@ -191,6 +216,24 @@ impl Provider for Pve {
                 let seen = self.host.seen().await.map_err(|error| error.fault(Code::Provision))?;
                 let Some(guest) = seen.machine(&machine)? else { return Ok(Vec::new()) };
                 Ok(self.host.api.addresses(guest).await.unwrap_or_default())
+            };
+            unless_cancelled(&task, look).await
+        })
+    }
+
+    fn shelf(&self) -> Option<Arc<dyn Shelf>> {
+        Some(Arc::new(self.clone()))
+    }
+
+    fn sources(&self, images: Vec<SiteName>, task: Task) -> Work<'_, Vec<Source>> {
+        Box::pin(async move {
+            let look = async {
+                let mut sources = Vec::with_capacity(images.len());
+                for name in &images {
+                    let found = self.host.find_image(name.as_str()).await?;
+                    sources.push(found.map_or(Source::Absent, Source::Volume));
+                }
+                Ok(sources)
             };
             unless_cancelled(&task, look).await
         })

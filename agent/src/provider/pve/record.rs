@@ -30,6 +30,9 @@ pub(super) struct Record {
     pub(super) kind: GuestKind,
     /// Its id.
     pub(super) vmid: Vmid,
+    /// The storage that its disk is made on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) storage: Option<String>,
     /// What is being done to it.
     pub(super) step: Option<Step>,
 }
@@ -91,6 +94,7 @@ impl Record {
             incarnation,
             kind,
             vmid,
+            storage: None,
             step: None,
         }
     }

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use homestak_node::world::Ensure;
+use homestak_node::world::{Ensure, Task};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::order::NodeKind;
 
 use super::Host;
 use super::owner::mac;
+use super::task::patiently;
 use crate::cloud_init::{Program, meta_data, network_config, user_data};
 use crate::files::{read_if_there, write_whole};
 use crate::provider::Identity;
@@ -44,6 +45,38 @@ impl Host {
 
     fn snippet(&self, name: &str, kind: &str) -> PathBuf {
         self.settings.snippets_dir.join(format!("{name}-{kind}.yaml"))
+    }
+
+    /// Makes sure that the storage of snippets takes them: without that PVE starts no machine that has some. A storage that
+    /// does not is told to, if the token may do that.
+    pub(super) async fn snippets_are_taken(&self, task: &Task) -> Result<(), Fault> {
+        let allow = || async {
+            let wanted = &self.settings.snippets_storage;
+            let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
+            let Some(storage) = storages.iter().find(|one| one.storage == *wanted) else {
+                let hint = "name another one in the agent's settings (`pve: snippets_storage`), with its folder";
+                let text = format!("{} has no storage {wanted} for snippets that is active", self.settings.node());
+                return Err(Fault::new(Code::Provision, text).hint(hint));
+            };
+            if storage.holds("snippets") {
+                return Ok(());
+            }
+            let content = match storage.content.as_str() {
+                "" | "none" => "snippets".to_owned(),
+                kept => format!("{kept},snippets"),
+            };
+            tracing::info!(storage = wanted, content, "allowing snippets");
+            patiently(task, || self.api.set_content(wanted, &content)).await.map_err(|undone| {
+                let fault = undone.fault(Code::Provision);
+                if fault.code == Code::Cancelled {
+                    return fault;
+                }
+                let text = format!("the storage {wanted} takes no snippets, and cannot be told to: {}", fault.message);
+                let hint = format!("run `pvesm set {wanted} --content {content}` on {}", self.settings.node());
+                Fault { message: text, hint: Some(hint), ..fault }
+            })
+        };
+        self.snippets.get_or_try_init(allow).await.copied()
     }
 
     /// Writes what has changed.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::{Fetch, Fetched};
 use quinn::SendStream;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
 use super::streams::Child;
-use crate::source::{Asker, Found, Program, nobody_answers};
+use crate::source::{Asker, Found, Image, Program, nobody_answers};
 use crate::transport::wire::{self, WireError};
 
 /// How long an answer may take to be found: whoever asked has given up long before.
@@ -44,7 +44,17 @@ pub(super) async fn answer(child: &Child, what: Fetch, mut send: SendStream) {
                 Err(error) => Err(error),
             }
         }
-        Ok(Found::Program(program)) => carry(&mut send, program).await,
+        Ok(Found::Program(program)) => {
+            let Program { length, sha256, bytes } = program;
+            carry(&mut send, &Fetched::Program { length, sha256 }, length, bytes).await
+        }
+        Ok(Found::Image(image)) => {
+            // Gigabytes: everything else goes first, orders and small answers too.
+            let _ = send.set_priority(-2);
+            let Image { file, length, sha256, from, bytes } = image;
+            let head = Fetched::Image { file, length, sha256, from };
+            carry(&mut send, &head, length.saturating_sub(from), bytes).await
+        }
     };
     match sent {
         Ok(()) => drop(send.finish()),
@@ -66,9 +76,13 @@ async fn tell(send: &mut SendStream, head: &Fetched) -> Result<(), WireError> {
     }
 }
 
-async fn carry(send: &mut SendStream, program: Program) -> Result<(), WireError> {
-    let Program { length, sha256, mut bytes } = program;
-    tell(send, &Fetched::Program { length, sha256 }).await?;
+async fn carry(
+    send: &mut SendStream,
+    head: &Fetched,
+    length: u64,
+    mut bytes: impl AsyncRead + Unpin,
+) -> Result<(), WireError> {
+    tell(send, head).await?;
     let mut buffer = vec![0; PIECE];
     let mut left = length;
     while left > 0 {

@@ -9,15 +9,19 @@ use axum::body::Bytes;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::frame::MAX_FRAME_UNPROVEN;
 use homestak_protocol::message::{Fetch, Fetched, Opening};
+use homestak_protocol::version::IMAGES;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::source::{Found, MAX_DOCUMENT, MAX_PROGRAM, Program, nobody_answers};
+use crate::source::{Found, Image, MAX_DOCUMENT, MAX_PROGRAM, Program, no_image, nobody_answers};
 use crate::transport::wire::{self, WireError};
 
 /// How long the parent may take for its first word: past this the subtree that we hold has to do.
 const HEAD: Duration = Duration::from_secs(2);
+
+/// How long it may take to say where an image begins: its parent may have to look for it first.
+const IMAGE_HEAD: Duration = Duration::from_secs(12);
 
 /// How long a document may take once it has begun to come: a megabyte at 1 Mbit/s.
 const DOCUMENT: Duration = Duration::from_secs(8);
@@ -25,18 +29,30 @@ const DOCUMENT: Duration = Duration::from_secs(8);
 /// Asks the parent. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
-    link: watch::Receiver<Option<Connection>>,
+    link: watch::Receiver<Option<Line>>,
+}
+
+/// A link, and the protocol that is spoken on it.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    pub(super) protocol: u16,
 }
 
 impl Fetcher {
-    pub(super) fn new(link: watch::Receiver<Option<Connection>>) -> Self {
+    pub(super) fn new(link: watch::Receiver<Option<Line>>) -> Self {
         Self { link }
     }
 
     /// Asks, and waits for the answer. [`Code::Unreachable`] where there is no link, or no answer in time.
     pub async fn fetch(&self, what: Fetch) -> Result<Found, Fault> {
-        let Some(connection) = self.link.borrow().clone() else { return Err(nobody_answers()) };
-        let asked = timeout(HEAD, ask(&connection, what)).await;
+        let Some(Line { connection, protocol }) = self.link.borrow().clone() else { return Err(nobody_answers()) };
+        let limit = match &what {
+            Fetch::Image { name, .. } if protocol < IMAGES => return Err(no_image(name)),
+            Fetch::Image { .. } => IMAGE_HEAD,
+            _ => HEAD,
+        };
+        let asked = timeout(limit, ask(&connection, what)).await;
         let (mut receive, head) = match asked {
             Ok(Ok(asked)) => asked,
             Ok(Err(error)) => {
@@ -57,6 +73,9 @@ impl Fetcher {
             }
             Fetched::Program { length, sha256 } if length <= MAX_PROGRAM => {
                 Ok(Found::Program(Program { length, sha256, bytes: Box::new(receive) }))
+            }
+            Fetched::Image { file, length, sha256, from } => {
+                Ok(Found::Image(Image { file, length, sha256, from, bytes: Box::new(receive) }))
             }
             Fetched::Document { length } | Fetched::Program { length, .. } => {
                 let why = format!("the parent answers with {length} bytes, which is more than is carried");

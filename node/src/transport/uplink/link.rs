@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::lost;
+use super::fetch::Line;
 use super::status::UplinkPhase;
 use super::{Uplink, UplinkError};
 use crate::link::{HelloParts, UplinkEvent};
@@ -59,7 +60,7 @@ impl Uplink {
             protocol: welcome.protocol,
         });
         if welcome.protocol >= FETCH {
-            self.current.send_replace(Some(connection.clone()));
+            self.current.send_replace(Some(Line { connection: connection.clone(), protocol: welcome.protocol }));
         }
         let (reports, queue) = mpsc::channel(REPORTS);
         let mut tasks = JoinSet::new();

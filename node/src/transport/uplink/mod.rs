@@ -13,8 +13,6 @@ pub mod status;
 
 use std::net::IpAddr;
 
-use quinn::Connection;
-
 use homestak_protocol::fault::{Code, Fault};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -143,7 +141,7 @@ pub struct Uplink {
     dialler: Dialler,
     status: watch::Sender<UplinkStatus>,
     /// The link, while it can be asked over.
-    current: watch::Sender<Option<Connection>>,
+    current: watch::Sender<Option<fetch::Line>>,
     next: Next,
 }
 

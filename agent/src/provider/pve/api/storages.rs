@@ -1,10 +1,12 @@
 //! Storages and what lies in them.
 
+use std::collections::BTreeMap;
+
 use homestak_protocol::ids::Vmid;
 use serde::Deserialize;
 
 use super::guests::truthy;
-use super::{Api, CallError, Form, encoded};
+use super::{Api, CallError, Form, Upid, encoded};
 
 /// A storage of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,6 +45,17 @@ impl Volume {
     }
 }
 
+#[derive(Deserialize)]
+struct Configured {
+    storage: String,
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Located {
+    path: String,
+}
+
 impl Api {
     /// `GET /nodes/{node}/storage`
     pub(crate) async fn storages(&self, node: &str) -> Result<Vec<Storage>, CallError> {
@@ -53,6 +66,34 @@ impl Api {
     pub(crate) async fn content(&self, node: &str, storage: &str, kind: &str) -> Result<Vec<Volume>, CallError> {
         let path = format!("/nodes/{node}/storage/{}/content", encoded(storage));
         self.get(&format!("listing the storage {storage}"), &path, &Form::new().with("content", kind)).await
+    }
+
+    /// Folders of storages that are folders, as configured. `GET /storage`
+    pub(crate) async fn storage_paths(&self) -> Result<BTreeMap<String, String>, CallError> {
+        let listed: Vec<Configured> = self.get("listing the storages", "/storage", &Form::new()).await?;
+        Ok(listed.into_iter().filter_map(|one| Some((one.storage, one.path?))).collect())
+    }
+
+    /// The file that a volume is. `GET /nodes/{node}/storage/{storage}/content/{volume}`
+    pub(crate) async fn volume_path(&self, node: &str, volid: &str) -> Result<String, CallError> {
+        let storage = volid.split(':').next().unwrap_or_default();
+        let path = format!("/nodes/{node}/storage/{}/content/{}", encoded(storage), encoded(volid));
+        let about: Located = self.get(&format!("looking at {volid}"), &path, &Form::new()).await?;
+        Ok(about.path)
+    }
+
+    /// What may lie in a storage. `PUT /storage/{storage}`
+    pub(crate) async fn set_content(&self, storage: &str, content: &str) -> Result<(), CallError> {
+        let form = Form::new().with("content", content);
+        let doing = format!("changing what the storage {storage} takes");
+        let _: serde_json::Value = self.put(&doing, &format!("/storage/{}", encoded(storage)), &form).await?;
+        Ok(())
+    }
+
+    /// `POST /nodes/{node}/storage/{storage}/download-url`
+    pub(crate) async fn download(&self, node: &str, storage: &str, form: &Form) -> Result<Upid, CallError> {
+        let path = format!("/nodes/{node}/storage/{}/download-url", encoded(storage));
+        self.post(&format!("fetching a file into {storage}"), &path, form).await
     }
 
     /// The lowest id that nobody has just now: a beginning, not a promise. `GET /cluster/nextid`
