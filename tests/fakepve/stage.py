@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import inspect
 import json
+import os
 import re
 
 from aiohttp import web
@@ -29,8 +30,10 @@ GIB = 1024 ** 3
 class Host(FakePve):
     """The fake, with what homestak relies on."""
 
-    def __init__(self, node, token, **kwargs):
+    def __init__(self, node, token, storage=None, **kwargs):
         super().__init__(**kwargs)
+        # A folder whose files are volumes of the storage `local` as well.
+        self.storage = storage
         self.nodes = {node: {'online': True}}
         name, _, value = token.partition('=')
         self.apitokens[name] = value
@@ -49,6 +52,38 @@ class Host(FakePve):
         for name in ('debian-11-standard_11.7-1_amd64.tar.zst', 'debian-12-standard_12.7-1_amd64.tar.zst'):
             volumes['vztmpl/' + name] = {'content': 'vztmpl', 'format': 'tzst', 'size': GIB // 8, 'ctime': 1}
         self.storages['local'].update(content='iso,vztmpl,backup,snippets,import', volumes=volumes)
+        if storage:
+            self.storages['local']['path'] = storage
+
+    def _volumes(self, name):
+        found = super()._volumes(name)
+        if name != 'local' or not self.storage:
+            return found
+        for content, below, endings in (('import', 'import', ('.qcow2', '.raw', '.vmdk')),
+                                        ('iso', 'template/iso', ('.iso', '.img'))):
+            folder = os.path.join(self.storage, below)
+            for file in os.listdir(folder) if os.path.isdir(folder) else ():
+                if file.endswith(endings):
+                    about = os.stat(os.path.join(folder, file))
+                    found[content + '/' + file] = {'content': content, 'format': file.rsplit('.', 1)[-1],
+                                                   'size': about.st_size, 'ctime': int(about.st_mtime)}
+        return found
+
+    def drop_guest(self, vmid):
+        """Somebody has removed a guest by hand."""
+        self.vms = [vm for vm in self.vms if vm.vmid != vmid]
+
+    def drop_volume(self, sid, name):
+        """A volume that is there from the beginning goes."""
+        self.storages[sid]['volumes'].pop(name)
+
+    def take_no_snippets(self):
+        """The storage `local` takes everything but snippets from now on."""
+        self.storages['local']['content'] = 'iso,vztmpl,backup,import'
+
+    def forget_volume(self, sid, name):
+        """A volume goes, if it is there."""
+        self.storages[sid].get('volumes', {}).pop(name, None)
 
     async def task(self, node, ttype, tid, user, body, vm=None, lock=True, log=()):
         async def slow():
@@ -181,7 +216,7 @@ class Control:
 
 
 async def serve(args):
-    pve = Host(args.node, args.token, host=args.host, port=args.port)
+    pve = Host(args.node, args.token, storage=args.storage, host=args.host, port=args.port)
     pve.time_scale = args.time_scale
     await pve.start(args.cert, args.key)
     control = Control(pve)
@@ -203,6 +238,7 @@ def main():
     parser.add_argument('--token', required=True)
     parser.add_argument('--cert', required=True)
     parser.add_argument('--key', required=True)
+    parser.add_argument('--storage')
     parser.add_argument('--time-scale', type=float, default=0.0)
     try:
         asyncio.run(serve(parser.parse_args()))

@@ -43,6 +43,8 @@ pub struct FakePve {
     pub node: String,
     /// Its folder of snippets.
     pub snippets: PathBuf,
+    /// The folder of its storage `local`.
+    pub storage: PathBuf,
     /// How many machines its agent makes at once.
     pub parallel: u16,
     port: u16,
@@ -63,7 +65,7 @@ impl FakePve {
     /// it there.
     pub fn start_by(stage: &Stage, node: &str, scale: f64, by: &[String], host: &str, token: &str) -> Self {
         let folder = stage.folder().join(format!("fakepve-{node}"));
-        let snippets = folder.join("snippets");
+        let (snippets, storage) = (folder.join("snippets"), folder.join("storage"));
         fs::create_dir_all(&snippets).expect("a stage's folder can be written");
         let key = KeyPair::generate().expect("there is chance enough for a key");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -83,6 +85,8 @@ impl FakePve {
             .arg(&cert)
             .arg("--key")
             .arg(&secret)
+            .arg("--storage")
+            .arg(&storage)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -101,6 +105,7 @@ impl FakePve {
             parallel: 20,
             node: node.to_owned(),
             snippets,
+            storage,
             fingerprint: hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
             token: token.to_owned(),
             host: host.to_owned(),
@@ -193,6 +198,18 @@ impl FakePve {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         assert!(head.contains(" 200 "), "{head}\n{body}\nto {request}");
         serde_json::from_str(body).expect("the fake answers in JSON")
+    }
+
+    /// Puts an image into its storage as a file, in place of the one that is there from the beginning.
+    pub fn put_image(&self, file: &str, bytes: &[u8]) {
+        let folder = self.storage.join("import");
+        fs::create_dir_all(&folder).expect("a stage's folder can be written");
+        fs::write(folder.join(file), bytes).expect("a stage's folder can be written");
+    }
+
+    /// The images in its storage that are files, what is only a part of one too.
+    pub fn image_files(&self) -> Vec<String> {
+        names_in(&self.storage.join("import"))
     }
 
     /// The folder that its snippets lie in, what is there now.

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use homestak_agent::provider::pve::Class;
+use homestak_protocol::extras::{Checksum, ImageSource};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::NodeKind;
 use homestak_tests::binaries::workspace;
 use homestak_tests::fakepve::{self, FakePve};
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 use crate::provider::{Driver, identity, machine};
 
 /// What we call, and in which part of a machine's life.
-const CALLS: [(&str, &str, Part); 16] = [
+const CALLS: [(&str, &str, Part); 19] = [
     ("GET", "/cluster/resources", Part::Make),
     ("GET", "/cluster/nextid", Part::Free),
     ("GET", "/nodes/{node}/storage", Part::Make),
@@ -32,6 +34,9 @@ const CALLS: [(&str, &str, Part); 16] = [
     ("POST", "/nodes/{node}/qemu/{vmid}/status/stop", Part::Kill),
     ("DELETE", "/nodes/{node}/qemu/{vmid}", Part::Destroy),
     ("GET", "/nodes/{node}/tasks", Part::Doubt),
+    ("GET", "/storage", Part::Fetch),
+    ("POST", "/nodes/{node}/storage/{storage}/download-url", Part::Fetch),
+    ("PUT", "/storage/{storage}", Part::Allow),
 ];
 
 /// The part of a machine's life that a call belongs to.
@@ -47,6 +52,10 @@ enum Part {
     Kill,
     /// Made, after a creation whose answer was lost.
     Doubt,
+    /// Made from an image that is not there yet.
+    Fetch,
+    /// Made, where the storage of snippets takes none yet.
+    Allow,
 }
 
 /// A row of the table.
@@ -154,6 +163,22 @@ async fn lived(driver: &Driver, host: &FakePve, part: Part) -> String {
         Part::Doubt => {
             host.call("lose_answer", json!(["POST", "/qemu"]), json!({}));
             driver.ensure(ask.clone()).await.map(drop)
+        }
+        Part::Fetch => {
+            let mut ask = ask.clone();
+            ask.machine.image = Some(SiteName::parse("elsewhere").unwrap());
+            let checksum = Checksum::Sha256("ab".repeat(32));
+            ask.extras.image = Some(ImageSource { url: "https://images.example/a.qcow2".to_owned(), checksum });
+            let made = driver.ensure(ask).await.map(drop);
+            host.call("forget_volume", json!(["local", "import/elsewhere.qcow2"]), json!({}));
+            made
+        }
+        Part::Allow => {
+            let local = host.call("storage_of", json!(["local"]), json!({}));
+            host.call("take_no_snippets", json!([]), json!({}));
+            let made = driver.ensure(ask.clone()).await.map(drop);
+            host.call("set_storage", json!(["local", local]), json!({}));
+            made
         }
         Part::Change => {
             prepared(true).await;

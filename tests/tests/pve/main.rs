@@ -9,8 +9,10 @@
 
 mod crash;
 mod faults;
+mod images;
 mod import;
 mod orphans;
+mod plans;
 mod provider;
 mod trees;
 mod waiting;

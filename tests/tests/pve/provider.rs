@@ -43,6 +43,7 @@ impl Driver {
             place: NodePath::parse("father").unwrap(),
             settings,
             inside: None,
+            above: None,
             crash: Plan::default(),
         };
         Self { pve: Pve::open(options, &life).unwrap(), life }
