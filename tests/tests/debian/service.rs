@@ -13,7 +13,7 @@ const ASK: &str = "curl --silent --insecure --max-time 20 https://127.0.0.1:4444
 fn the_coordinators_unit_is_up_when_it_answers_reloads_ends_and_is_started_again_when_it_freezes() {
     let test = "the_coordinators_unit_is_up_when_it_answers_reloads_ends_and_is_started_again_when_it_freezes";
     let Some(yard) = Yard::set(test, "service", "unit") else { return };
-    yard.spec("plain", &serde_json::json!({ "access": { "posture": "dev" }, "platform": { "packages": ["curl"] } }));
+    yard.spec("plain", &serde_json::json!({ "schema_version": 1, "access": { "posture": "dev" }, "platform": { "packages": ["curl"] } }));
     yard.apply(0, &[("carrier", "push", "plain")]);
     let carrier = yard.inside("carrier");
     let unit = fs::read_to_string(workspace().join("docs/homestak-coord.service")).unwrap();
