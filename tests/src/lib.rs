@@ -27,5 +27,6 @@ pub mod peer;
 pub mod process;
 pub mod raw;
 pub mod relay;
+pub mod site;
 pub mod stage;
 pub mod wait;

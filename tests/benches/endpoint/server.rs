@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use homestak_protocol::token::{Claims, SigningKey, mint};
 use homestak_tests::curl::curl;
+use homestak_tests::site;
 use homestak_tests::stage::Stage;
 
 /// Made up.
@@ -33,10 +33,8 @@ impl Server {
     /// The daemon, on the built-in site with a signing key of ours.
     pub(crate) fn homestak() -> Self {
         let mut stage = Stage::set("endpoint");
-        let site = stage.folder().join("site");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../coordinator/src/site/demo"), &site);
-        fs::write(site.join("secrets.yaml"), format!("auth:\n  signing_key: {KEY}\n")).unwrap();
-        stage.env("HOMESTAK_SITE_CONFIG", &site);
+        let site = site::demo(&stage, &format!("auth:\n  signing_key: {KEY}\n"));
+        stage.env("HOMESTAK_SITE_CONFIG", site);
         let told = stage.json(0, &["server", "start"]);
         let address = told["url"].as_str().unwrap().trim_start_matches("https://").parse().unwrap();
         let pid = told["pid"].as_i64().unwrap().try_into().unwrap();
@@ -97,16 +95,6 @@ impl Drop for Server {
                 let _ = child.wait();
             }
             None => drop(self.stage.coord(&["server", "stop"])),
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name())),
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
         }
     }
 }

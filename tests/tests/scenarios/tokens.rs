@@ -1,13 +1,13 @@
 //! Provisioning tokens at work: for whom they count, until when, and how often.
 
 use std::fs;
-use std::path::Path;
 
 use homestak_protocol::path::NodePath;
 use homestak_protocol::token::{Claims, SigningKey, mint};
 use homestak_tests::curl::{Answer, curl, told};
 use homestak_tests::machine::Machine;
 use homestak_tests::needs;
+use homestak_tests::site;
 use homestak_tests::stage::Stage;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -19,23 +19,6 @@ const NEW: &str = "5f3d298ff0286a62cca51d964ab7008e0de2cf00d4d457c9226d4ac5ea513
 const ONE: &str = r#"{"schema_version": 2, "name": "one", "pattern": "flat", "nodes": [
     {"name": "edge", "type": "vm", "spec": "base", "preset": "vm-xsmall", "image": "debian-12", "vmid": 99301,
      "execution": {"mode": "pull"}}]}"#;
-
-/// The built-in site as a folder, with this in place of its secrets.
-fn site(stage: &Stage, secrets: &str) -> String {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().flatten() {
-            match entry.file_type().unwrap().is_dir() {
-                true => copy(&entry.path(), &to.join(entry.file_name())),
-                false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
-            }
-        }
-    }
-    let folder = stage.folder().join("site");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../coordinator/src/site/demo"), &folder);
-    fs::write(folder.join("secrets.yaml"), secrets).unwrap();
-    folder.display().to_string()
-}
 
 struct Asked {
     stage: Stage,
@@ -90,7 +73,7 @@ fn asked(name: &str) -> Option<Asked> {
         return None;
     }
     let mut stage = Stage::set("tokens");
-    let folder = site(&stage, &format!("auth:\n  signing_key: {OLD}\n"));
+    let folder = site::demo(&stage, &format!("auth:\n  signing_key: {OLD}\n"));
     stage.env("HOMESTAK_SITE_CONFIG", folder);
     let url = stage.json(0, &["server", "start"])["url"].as_str().unwrap().to_owned();
     Some(Asked { stage, url })
