@@ -22,9 +22,9 @@ const DISCARD: Duration = Duration::from_secs(300);
 
 /// Looks, and compares with the lives that are on record.
 pub(super) async fn reply(
-    world: &dyn World,
+    world: Arc<dyn World>,
     tree: TreeId,
-    lives: &BTreeMap<NodePath, Incarnation>,
+    lives: BTreeMap<NodePath, Incarnation>,
     cancel: CancellationToken,
 ) -> Reply {
     let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
@@ -43,17 +43,17 @@ pub(super) async fn reply(
 }
 
 /// Looks at the machines of every tree.
-pub(super) async fn inventory(world: &dyn World, cancel: CancellationToken) -> Reply {
-    match all(world, &cancel).await {
+pub(super) async fn inventory(world: Arc<dyn World>, cancel: CancellationToken) -> Reply {
+    match all(&*world, &cancel).await {
         Ok(owned) => Reply::Inventory(owned.into_iter().map(held).collect()),
         Err(fault) => Reply::Refused(fault),
     }
 }
 
 /// Destroys this machine and no other: one that has changed meanwhile is another.
-pub(super) async fn discard(world: &dyn World, machine: Held, cancel: CancellationToken) -> Reply {
+pub(super) async fn discard(world: Arc<dyn World>, machine: Held, cancel: CancellationToken) -> Reply {
     let gone = async {
-        let owned = all(world, &cancel).await?;
+        let owned = all(&*world, &cancel).await?;
         let is_it =
             |tree: &TreeId, one: &Owned| *tree == machine.tree && one.path == machine.path && one.vmid == machine.vmid;
         let Some((tree, found)) = owned.into_iter().find(|(tree, one)| is_it(tree, one)) else { return Ok(()) };
@@ -70,7 +70,7 @@ pub(super) async fn discard(world: &dyn World, machine: Held, cancel: Cancellati
 }
 
 /// Looks for images.
-pub(super) async fn sources(world: &dyn World, images: Vec<SiteName>, cancel: CancellationToken) -> Reply {
+pub(super) async fn sources(world: Arc<dyn World>, images: Vec<SiteName>, cancel: CancellationToken) -> Reply {
     let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
     let found = tokio::select! {
         () = cancel.cancelled() => Err(leaving()),
@@ -88,7 +88,7 @@ async fn all(world: &dyn World, cancel: &CancellationToken) -> Result<Vec<(TreeI
 }
 
 /// Finds out what this machine is as a host.
-pub(super) async fn description(world: &dyn World, cancel: CancellationToken) -> Reply {
+pub(super) async fn description(world: Arc<dyn World>, cancel: CancellationToken) -> Reply {
     let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
     let host = tokio::select! {
         () = cancel.cancelled() => Err(leaving()),

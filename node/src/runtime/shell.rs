@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::glance::Watches;
 use super::handle::{Call, Handle, Status};
 use super::timers::Timers;
-use super::{BootSource, Update};
+use super::{BootSource, Update, look};
 use crate::core::Core;
 use crate::core::record::Record;
 use crate::core::step::{Answer, Effect, Input, Moment, Output, Ticket, Told, Who, Work};
@@ -394,21 +394,13 @@ impl Shell {
                 self.command(link, LinkCommand::Close(why));
                 self.links.remove(&link);
             }
-            Effect::Look { ticket, tree, lives } => self.look(ticket, move |world, ending| async move {
-                super::look::reply(&*world, tree, &lives, ending).await
-            }),
-            Effect::Inventory { ticket } => {
-                self.look(ticket, |world, ending| async move { super::look::inventory(&*world, ending).await })
+            Effect::Look { ticket, tree, lives } => {
+                self.look(ticket, |world, end| look::reply(world, tree, lives, end))
             }
-            Effect::Describe { ticket } => {
-                self.look(ticket, |world, ending| async move { super::look::description(&*world, ending).await })
-            }
-            Effect::Sources { ticket, images } => {
-                self.look(ticket, |world, ending| async move { super::look::sources(&*world, images, ending).await });
-            }
-            Effect::Discard { ticket, machine } => {
-                self.look(ticket, |world, ending| async move { super::look::discard(&*world, machine, ending).await })
-            }
+            Effect::Inventory { ticket } => self.look(ticket, look::inventory),
+            Effect::Sources { ticket, images } => self.look(ticket, |world, end| look::sources(world, images, end)),
+            Effect::Describe { ticket } => self.look(ticket, look::description),
+            Effect::Discard { ticket, machine } => self.look(ticket, |world, end| look::discard(world, machine, end)),
             Effect::Watch { tree, path, scope, generation } => {
                 self.watch(Scope { tree, run: scope, generation }, path);
             }
@@ -463,12 +455,8 @@ impl Shell {
     where
         F: Future<Output = Reply> + Send + 'static,
     {
-        let looking = look(Arc::clone(&self.world), self.life.ending.child_token());
-        let inner = self.inner.clone();
-        self.life.tracker.spawn(async move {
-            let reply = looking.await;
-            let _ = inner.send(Inner::Looked(ticket, reply)).await;
-        });
+        let (looking, inner) = (look(Arc::clone(&self.world), self.life.ending.child_token()), self.inner.clone());
+        self.life.tracker.spawn(async move { inner.send(Inner::Looked(ticket, looking.await)).await.is_ok() });
     }
 
     /// Has it looked at, now and then, what a machine waits for.
