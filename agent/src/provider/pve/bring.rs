@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use super::Host;
-use super::api::{CallError, Form};
+use super::api::{CallError, Class, Form};
 use super::part::{Part, PartError, parts};
 use super::task::{Undone, patiently, pause};
 
@@ -159,7 +159,8 @@ impl Host {
         (task.progress)(format!("fetching the image {name} from {}", source.url));
         let fetched = async {
             let node = self.settings.node();
-            let upid = patiently(task, || self.api.download(&node, &place.storage, &form)).await?;
+            let ask = || async { self.api.download(&node, &place.storage, &form).await.map_err(not_again) };
+            let upid = patiently(task, ask).await?;
             self.wait(&upid, "download", task).await
         };
         fetched.await.map_err(|undone| match undone {
@@ -262,11 +263,20 @@ fn not_it(name: &SiteName) -> Fault {
         .hint("look at the parent's disk: the file changes while it is read, or is damaged")
 }
 
+/// What came to another checksum would do so again: gigabytes are not fetched in vain.
+fn not_again(error: CallError) -> CallError {
+    let class = if is_mismatch(&error) { Class::Fatal } else { error.class };
+    CallError { class, ..error }
+}
+
+fn is_mismatch(error: &CallError) -> bool {
+    error.message.to_lowercase().contains("checksum mismatch")
+}
+
 /// What went wrong with a download, with what to look at.
 fn of_url(name: &SiteName, source: &ImageSource, error: &CallError) -> Fault {
-    let words = error.message.to_lowercase();
     let text = format!("the image {name} cannot be fetched from {}: {}", source.url, error.message);
-    if words.contains("checksum mismatch") {
+    if is_mismatch(error) {
         let hint =
             format!("`images: {name}` in site.yaml: is the {} the one of that file?", source.checksum.algorithm());
         return Fault::new(Code::Provision, text).hint(hint);
