@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::orphans::{OrphanDocument, OrphansDocument};
 pub use self::preflight::{CheckDocument, CheckStatus, PreflightDocument};
 pub use self::secrets::{DecryptedDocument, SecretsCheckDocument, SecretsSections, SecretsWrittenDocument};
-pub use self::site::{ImportedNodeDocument, ImportedTokenDocument};
+pub use self::site::{ImportedNodeDocument, ImportedTokenDocument, SiteDocument};
 use crate::api::RunVerb;
 
 /// An error.
@@ -349,23 +349,6 @@ pub struct ValidatedDocument {
     /// What is probably not meant.
     pub warnings: Vec<DiagnosticDocument>,
     /// What is worth knowing, such as specs that were taken by default.
-    pub notes: Vec<String>,
-}
-
-/// `site check`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SiteDocument {
-    /// The folder, or `demo`.
-    pub site: String,
-    /// Whether it can be used.
-    pub valid: bool,
-    /// How many files there are, by the folder that they lie in; empty where the site cannot be used.
-    pub files: BTreeMap<String, usize>,
-    /// All that refuses it, file by file.
-    pub errors: Vec<DiagnosticDocument>,
-    /// What is probably not meant.
-    pub warnings: Vec<DiagnosticDocument>,
-    /// What is worth knowing.
     pub notes: Vec<String>,
 }
 

@@ -1,6 +1,27 @@
-//! What `site import-node` prints.
+//! What `site` prints.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::DiagnosticDocument;
+
+/// `site check`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteDocument {
+    /// The folder, or `demo`.
+    pub site: String,
+    /// Whether it can be used.
+    pub valid: bool,
+    /// How many files there are, by the folder that they lie in; empty where the site cannot be used.
+    pub files: BTreeMap<String, usize>,
+    /// All that refuses it, file by file.
+    pub errors: Vec<DiagnosticDocument>,
+    /// What is probably not meant.
+    pub warnings: Vec<DiagnosticDocument>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+}
 
 /// `site import-node`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
