@@ -61,6 +61,33 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
     assert_eq!(host.changes(), changes, "what is gone is not destroyed again");
 }
 
+#[test]
+fn a_task_that_takes_longer_than_its_phase_fails_the_node_and_the_next_apply_goes_on_with_what_it_made() {
+    if !fakepve::is_installed("a_task_that_takes_longer_than_its_phase_fails_the_node_and_the_next_apply_goes_on") {
+        return;
+    }
+    let mut stage = Stage::set("pve-hanging");
+    stage.env("HOMESTAK_LIMITS", "provision=6s");
+    let host = Arc::new(FakePve::start(&stage, "father", 1.0));
+    host.set("task_secs", json!({ "qmcreate": 10.0 }));
+    let _agent = HostAgent::join(&stage, &host, &[]);
+    let _guests = Guests::keep(&stage, &[Arc::clone(&host)], &[]);
+    let failed = stage.json(1, &["apply", "n1-push", "-H", "father"]);
+    let error = &node(&failed, "edge")["error"];
+    assert_eq!(error["code"], "E710", "{failed:#}");
+    assert!(error["message"].as_str().unwrap().contains("within 6 s"), "{failed:#}");
+    let built = stage.json(0, &["apply", "n1-push", "-H", "father"]);
+    assert_eq!(node(&built, "edge")["status"], "completed", "{built:#}");
+    let creations = |change: &&String| {
+        let mut words = change.split_whitespace();
+        words.next() == Some("POST") && words.next().is_some_and(|path| path.ends_with("/qemu"))
+    };
+    let changes = host.changes();
+    assert_eq!((changes.iter().filter(creations).count(), host.guests().len()), (1, 1), "{changes:#?}");
+    stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
+    assert_eq!(host.guests(), Vec::<serde_json::Value>::new());
+}
+
 /// What is built, and which guests then are on which host.
 struct Tree {
     manifest: &'static str,
