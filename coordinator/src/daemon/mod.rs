@@ -199,6 +199,10 @@ async fn start(settings: Settings, mode: Mode, stdio: &mut Stdio) -> Result<Runn
     };
     let _ = watched.set(daemon.clone());
     healthy(&daemon).await?;
+    if daemon.life.ending.is_cancelled() {
+        // It was told to end before it was up: nobody has heard of it, and it ends as any other.
+        return Ok(Running { daemon, local, folder });
+    }
     socket::listen(&daemon, &folder)?;
     quiet::watch(&daemon);
     reload_on_hangup(&daemon)?;
@@ -353,11 +357,15 @@ fn program_folders(settings: &Settings, folder: &Folder) -> Vec<PathBuf> {
     site.into_iter().chain([folder.programs()]).collect()
 }
 
-/// Waits until the endpoint answers: nobody is told that the daemon is up before it is.
+/// Waits until the endpoint answers: nobody is told that the daemon is up before it is. One that is to end is not waited for.
 async fn healthy(daemon: &Daemon) -> Result<(), Refusal> {
     let until = Instant::now() + READY_LIMIT;
     loop {
-        match daemon.endpoint.answers().await {
+        let answers = tokio::select! {
+            () = daemon.life.ending.cancelled() => return Ok(()),
+            answers = daemon.endpoint.answers() => answers,
+        };
+        match answers {
             Ok(()) => return Ok(()),
             Err(why) if Instant::now() >= until => {
                 return Err(Refusal::new(Exit::Failed, &Fault::new(Code::Timeout, why)));

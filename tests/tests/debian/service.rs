@@ -36,14 +36,24 @@ fn the_coordinators_unit_is_up_when_it_answers_reloads_ends_and_is_started_again
     carrier.run(&format!("kill -STOP {first}"));
     let second = wait::until("systemd starts it again", || {
         let now = main();
-        (now != first && now != "0" && carrier.output(ASK).status.success()).then_some(now)
+        let up = carrier.output("systemctl is-active --quiet homestak-coord").status.success();
+        (up && now != first && carrier.output(ASK).status.success()).then_some(now)
     });
     assert_ne!(second, first);
     let log = carrier.run("journalctl -u homestak-coord --no-pager");
     assert!(log.to_lowercase().contains("watchdog"), "{log}");
 
-    carrier.run("systemctl stop homestak-coord");
-    assert_eq!(carrier.run("systemctl show -P Result homestak-coord"), "success");
+    let ends_well = || {
+        carrier.run("systemctl stop homestak-coord");
+        let log = carrier.run("journalctl -u homestak-coord --no-pager");
+        assert_eq!(carrier.run("systemctl show -P Result homestak-coord"), "success", "{log}");
+    };
+    ends_well();
     assert!(!carrier.output(ASK).status.success());
+    // Also in the middle of its start.
+    for delay in ["0.05", "0.1", "0.2"] {
+        carrier.run(&format!("systemctl start --no-block homestak-coord; sleep {delay}"));
+        ends_well();
+    }
     yard.stage.strike();
 }
