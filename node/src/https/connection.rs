@@ -22,7 +22,7 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -44,6 +44,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(600);
 /// How long an answer may go on when its connection is to end.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How often it is read on, 4 KiB at a time, from a client that was refused and still sends.
+const LINGER: usize = 256;
 
 /// Serves one from its first byte to its last.
 pub(super) async fn serve(
@@ -81,37 +83,56 @@ pub(super) async fn serve(
     let begun = Instant::now();
     let heard = Arc::new(AtomicU64::new(0));
     let seat = Arc::new(seat);
-    let watched = Watched { stream, begun, heard: Arc::clone(&heard) };
+    let mut watched = Watched { stream, begun, heard: Arc::clone(&heard) };
     let front = Front::new(shared, address, machine, Arc::clone(&seat));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(MAX_HEAD);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(watched), front));
-    let ended = loop {
-        let silent_at = begun + Duration::from_millis(heard.load(Ordering::Relaxed)) + SILENCE;
-        tokio::select! {
-            ended = served.as_mut() => break ended,
-            () = leave.cancelled() => return tracing::debug!(%address, "a silent connection gives way to another"),
-            () = sleep_until(silent_at) => {
-                let silent = begun + Duration::from_millis(heard.load(Ordering::Relaxed)) + SILENCE <= Instant::now();
-                if silent && seat.is_waiting() {
-                    return tracing::debug!(%address, "an HTTPS client is silent");
+    let ended = {
+        let mut served = pin!(builder.serve_connection(TokioIo::new(&mut watched), front));
+        loop {
+            let silent_at = begun + Duration::from_millis(heard.load(Ordering::Relaxed)) + SILENCE;
+            tokio::select! {
+                ended = served.as_mut() => break ended,
+                () = leave.cancelled() => return tracing::debug!(%address, "a silent connection gives way to another"),
+                () = sleep_until(silent_at) => {
+                    let since = begun + Duration::from_millis(heard.load(Ordering::Relaxed));
+                    if since + SILENCE <= Instant::now() && seat.is_waiting() {
+                        return tracing::debug!(%address, "an HTTPS client is silent");
+                    }
+                    // It waits for us; look again later.
+                    heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
-                // It waits for us; look again later.
-                heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            }
-            () = sleep_until(begun + LIFE) => {
-                served.as_mut().graceful_shutdown();
-                break timeout(DRAIN, served).await.unwrap_or(Ok(()));
-            }
-            () = cancel.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                break timeout(DRAIN, served).await.unwrap_or(Ok(()));
+                () = sleep_until(begun + LIFE) => {
+                    served.as_mut().graceful_shutdown();
+                    break timeout(DRAIN, served).await.unwrap_or(Ok(()));
+                }
+                () = cancel.cancelled() => {
+                    served.as_mut().graceful_shutdown();
+                    break timeout(DRAIN, served).await.unwrap_or(Ok(()));
+                }
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%address, %error, "an HTTPS connection has ended");
+        if !cancel.is_cancelled() {
+            linger(&mut watched).await;
+        }
     }
+}
+
+/// Reads on for a moment: to a client that is still sending, closing is a reset, in which the answer may be lost.
+async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = [0; 4096];
+    let rest = async {
+        for _ in 0..LINGER {
+            if !matches!(stream.read(&mut rest).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    // It has its moment, whatever comes.
+    let _ = timeout(DRAIN, rest).await;
 }
 
 /// A stream that notes when something last went through it, in milliseconds since it began.
