@@ -44,7 +44,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(600);
 /// How long an answer may go on when its connection is to end.
 const DRAIN: Duration = Duration::from_millis(500);
-/// How often it is read on, 4 KiB at a time, from a client that was refused and still sends.
+/// How often it is read on, 4 KiB at a time, from a client that has its answer and still sends.
 const LINGER: usize = 256;
 
 /// Serves one from its first byte to its last.
@@ -115,9 +115,9 @@ pub(super) async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(%address, %error, "an HTTPS connection has ended");
-        if !cancel.is_cancelled() {
-            linger(&mut watched).await;
-        }
+    }
+    if !cancel.is_cancelled() {
+        linger(&mut watched).await;
     }
 }
 
