@@ -116,8 +116,10 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%address, %error, "an HTTPS connection has ended");
     }
-    if !cancel.is_cancelled() {
-        linger(&mut watched).await;
+    tokio::select! {
+        () = leave.cancelled() => {}
+        () = cancel.cancelled() => {}
+        () = linger(&mut watched) => {}
     }
 }
 
