@@ -6,6 +6,7 @@
 
 mod accounts;
 mod peers;
+pub mod question;
 pub mod record;
 mod relay;
 mod requests;

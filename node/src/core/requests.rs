@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use homestak_protocol::event::Status;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::RunId;
-use homestak_protocol::message::{Held, Reply, Request, Surveyed};
-use homestak_protocol::name::SiteName;
+use homestak_protocol::message::{Reply, Request, Surveyed};
 use homestak_protocol::order::{Directive, OpaqueOrder, OrderError, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::version::{DESCRIBE, IMAGES, INVENTORY, LOOK};
 
+use super::question::Question;
 use super::record::Record;
 use super::step::{Answer, Effect, Local, Moment, RootOrder, Sent, Ticket};
 use super::{Core, Gathered, Tree};
@@ -36,26 +35,11 @@ impl Core {
                 let answer = Answer::Reply(Reply::Surveyed(self.surveyed()));
                 return all.out.effects.push(Effect::Answer { ticket, answer });
             }
-            Request::Look { at, tree } => match self.look(ticket, at, tree, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Request::Inventory { at } => match self.inventory(ticket, at, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Request::Describe { at } => match self.describe(ticket, at, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Request::Sources { at, images } => match self.sources(ticket, at, images, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Request::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
+            Request::Look { at, tree } => return self.question(ticket, at, Question::Look { tree }, all),
+            Request::Inventory { at } => return self.question(ticket, at, Question::Inventory, all),
+            Request::Sources { at, images } => return self.question(ticket, at, Question::Sources { images }, all),
+            Request::Discard { at, machine } => return self.question(ticket, at, Question::Discard { machine }, all),
+            Request::Describe { at } => return self.question(ticket, at, Question::Describe, all),
         };
         answer(ticket, result, all);
     }
@@ -77,26 +61,7 @@ impl Core {
                 }
                 None => Err(absent(&host)),
             },
-            Local::Look { at, tree } => match self.look(ticket, at, tree, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Local::Inventory(at) => match self.inventory(ticket, at, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Local::Describe { at } => match self.describe(ticket, at, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Local::Sources { at, images } => match self.sources(ticket, at, images, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
-            Local::Discard { at, machine } => match self.discard(ticket, at, machine, all) {
-                Ok(()) => return,
-                Err(fault) => Err(fault),
-            },
+            Local::Question { at, question } => return self.question(ticket, at, question, all),
             Local::Adopt { host, surveyed } => self.adopt(&host, surveyed, all),
             Local::Forget(tree) => self.forget(&tree, all),
             Local::Drift { tree, generation, drift } => self.drifted(now, &tree, generation, drift, all),
@@ -242,80 +207,6 @@ impl Core {
         None
     }
 
-    /// Looks which machines of a tree there are, or hands the word on; the answer comes later.
-    fn look(&self, ticket: Ticket, at: NodePath, tree: TreeId, all: &mut Gathered) -> Result<(), Fault> {
-        if at == self.me {
-            let lives = self.trees.get(&tree).map(|held| held.operator.lives()).unwrap_or_default();
-            all.out.effects.push(Effect::Look { ticket, tree, lives });
-            return Ok(());
-        }
-        self.hand_on(ticket, at.clone(), Request::Look { at, tree }, LOOK, all)
-    }
-
-    /// Looks which machines of any tree there are, or hands the word on; the answer comes later.
-    fn inventory(&self, ticket: Ticket, at: NodePath, all: &mut Gathered) -> Result<(), Fault> {
-        if at == self.me {
-            all.out.effects.push(Effect::Inventory { ticket });
-            return Ok(());
-        }
-        self.hand_on(ticket, at.clone(), Request::Inventory { at }, INVENTORY, all)
-    }
-
-    /// Looks for images, or hands the word on; the answer comes later.
-    fn sources(&self, ticket: Ticket, at: NodePath, images: Vec<SiteName>, all: &mut Gathered) -> Result<(), Fault> {
-        if at == self.me {
-            all.out.effects.push(Effect::Sources { ticket, images });
-            return Ok(());
-        }
-        self.hand_on(ticket, at.clone(), Request::Sources { at, images }, IMAGES, all)
-    }
-
-    /// Destroys a machine that no tree names, or hands the word on; the answer comes later.
-    fn discard(&self, ticket: Ticket, at: NodePath, machine: Held, all: &mut Gathered) -> Result<(), Fault> {
-        if at != self.me {
-            return self.hand_on(ticket, at.clone(), Request::Discard { at, machine }, INVENTORY, all);
-        }
-        let busy = self
-            .trees
-            .get(&machine.tree)
-            .is_some_and(|held| !held.operator.state().settled && held.operator.has_child(&machine.path));
-        if busy {
-            let text = format!("{} is being worked on: its tree is not settled", machine.path);
-            return Err(Fault::new(Code::Busy, text).at(&machine.path));
-        }
-        all.out.effects.push(Effect::Discard { ticket, machine });
-        Ok(())
-    }
-
-    /// Finds out what a host is, or hands the word on; the answer comes later.
-    fn describe(&self, ticket: Ticket, at: NodePath, all: &mut Gathered) -> Result<(), Fault> {
-        if at == self.me {
-            all.out.effects.push(Effect::Describe { ticket });
-            return Ok(());
-        }
-        self.hand_on(ticket, at.clone(), Request::Describe { at }, DESCRIBE, all)
-    }
-
-    /// Hands a request on towards the place that it is for, to a child that knows it.
-    fn hand_on(
-        &self,
-        ticket: Ticket,
-        at: NodePath,
-        request: Request,
-        since: u16,
-        all: &mut Gathered,
-    ) -> Result<(), Fault> {
-        let step = self.me.step_towards(&at);
-        let step = step.ok_or_else(|| Fault::new(Code::NotFound, format!("{at} is not below {}", self.me)))?;
-        let link = self.links.get(&step).map(|link| link.id).ok_or_else(|| absent(&step))?;
-        if self.presences.get(&step).is_none_or(|presence| presence.protocol < since) {
-            let text = format!("the agent of {step} is too old to be asked this");
-            return Err(Fault::new(Code::Version, text).at(&step));
-        }
-        all.out.effects.push(Effect::Send { path: step, link, request, sent: Sent::For(ticket) });
-        Ok(())
-    }
-
     fn surveyed(&self) -> Vec<Surveyed> {
         let of = |(id, tree): (&TreeId, &Tree)| Surveyed {
             tree: id.clone(),
@@ -367,7 +258,7 @@ impl Core {
     }
 }
 
-fn answer(ticket: Ticket, result: Result<(), Fault>, all: &mut Gathered) {
+pub(super) fn answer(ticket: Ticket, result: Result<(), Fault>, all: &mut Gathered) {
     let reply = match result {
         Ok(()) => Reply::Done,
         Err(fault) => Reply::Refused(fault),
@@ -375,6 +266,6 @@ fn answer(ticket: Ticket, result: Result<(), Fault>, all: &mut Gathered) {
     all.out.effects.push(Effect::Answer { ticket, answer: Answer::Reply(reply) });
 }
 
-fn absent(path: &NodePath) -> Fault {
+pub(super) fn absent(path: &NodePath) -> Fault {
     Fault::new(Code::Unreachable, format!("there is no link to the agent of {path}")).at(path)
 }

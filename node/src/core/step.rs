@@ -17,6 +17,7 @@ use homestak_protocol::order::{CloudInit, Configuration, Directive, Machine, Opa
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
 
+use super::question::Question;
 use super::record::Record;
 use crate::link::{Grant, KeyId, LinkId};
 use crate::world::{Configured, Ensured, Glance};
@@ -95,16 +96,8 @@ pub enum Local {
     Adopt { host: NodePath, surveyed: Vec<Surveyed> },
     /// Drop a tree from the record.
     Forget(TreeId),
-    /// Ask a host which machines of a tree it really has.
-    Look { at: NodePath, tree: TreeId },
-    /// Ask a host which machines of any tree it really has.
-    Inventory(NodePath),
-    /// Ask a host which of these images it has.
-    Sources { at: NodePath, images: Vec<SiteName> },
-    /// Have a host destroy a machine that no tree names.
-    Discard { at: NodePath, machine: Held },
-    /// Ask a host what it is.
-    Describe { at: NodePath },
+    /// Ask the host at a place.
+    Question { at: NodePath, question: Question },
     /// Tell how this machine is no longer what this generation of its tree made of it.
     Drift { tree: TreeId, generation: Generation, drift: Drift },
 }

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Update;
 use crate::core::TreeSnapshot;
+use crate::core::question::Question;
 use crate::core::step::{Local, RootOrder};
 use crate::link::KeyId;
 
@@ -105,7 +106,7 @@ impl Handle {
 
     /// Asks a host which machines of a tree it really has.
     pub async fn look(&self, at: NodePath, tree: TreeId) -> Result<Vec<Seen>, Fault> {
-        match self.ask(Local::Look { at, tree }).await? {
+        match self.question(at, Question::Look { tree }).await? {
             Reply::Seen(seen) => Ok(seen),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
@@ -113,7 +114,7 @@ impl Handle {
 
     /// Asks a host which machines of any tree of any site it really has.
     pub async fn inventory(&self, at: NodePath) -> Result<Vec<Held>, Fault> {
-        match self.ask(Local::Inventory(at)).await? {
+        match self.question(at, Question::Inventory).await? {
             Reply::Inventory(held) => Ok(held),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
@@ -121,7 +122,7 @@ impl Handle {
 
     /// Asks a host which of these images it has.
     pub async fn sources(&self, at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
-        match self.ask(Local::Sources { at, images }).await? {
+        match self.question(at, Question::Sources { images }).await? {
             Reply::Sources(sources) => Ok(sources),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
@@ -129,15 +130,19 @@ impl Handle {
 
     /// Has a host destroy a machine that no tree names. It is gone once this returns.
     pub async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
-        self.ask(Local::Discard { at, machine }).await.map(drop)
+        self.question(at, Question::Discard { machine }).await.map(drop)
     }
 
     /// Asks a host what it is, its API token included.
     pub async fn describe(&self, at: NodePath) -> Result<PveHost, Fault> {
-        match self.ask(Local::Describe { at }).await? {
+        match self.question(at, Question::Describe).await? {
             Reply::Described(host) => Ok(host),
             _ => Err(Fault::new(Code::Protocol, "a question was answered with something else")),
         }
+    }
+
+    async fn question(&self, at: NodePath, question: Question) -> Result<Reply, Fault> {
+        self.ask(Local::Question { at, question }).await
     }
 
     /// Takes what a host has for true.
