@@ -16,6 +16,7 @@ pub(crate) mod resources;
 pub mod spec;
 pub mod system;
 pub mod trouble;
+pub(crate) mod undo;
 
 use std::path::Path;
 

@@ -21,12 +21,13 @@ use tokio::time::{Instant, sleep};
 
 use self::interfaces::{with_bridge, without};
 use self::links::{Links, Uplink};
-use self::record::{Before, File, clear_timer, reload, reload_manager, set_timer};
+use self::record::{Before, clear_timer, reload, reload_manager, set_timer};
 use super::Link;
 use crate::config::command::Command;
 use crate::config::resource::{Difference, Differences, Resource, Step};
 use crate::config::system::{PUBLIC, Target};
 use crate::config::trouble::Trouble;
+use crate::config::undo::File;
 use crate::config::{self, ConfigError};
 
 const INTERFACES: &str = "/etc/network/interfaces";
