@@ -99,7 +99,8 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     notify::status(&format!("this machine is {place}"));
     check_name(&settings, &place)?;
 
-    let provider = provider(&settings, state.path(), &place, inside.clone(), uplink.fetcher(), &life)?;
+    let own = Arc::new(OwnProgram::running());
+    let provider = provider(&settings, state.path(), &place, inside.clone(), uplink.fetcher(), &own, &life)?;
     let hub = match &provider {
         Some(_) => Some(hub(&settings, state.path(), clock.clone(), tests.links).await?),
         None => None,
@@ -135,7 +136,7 @@ pub async fn run(settings: Settings, env: impl Fn(&str) -> Option<OsString>) -> 
     })?;
     if let Some(door) = door {
         let shelf = provider.as_ref().and_then(|provider| provider.shelf());
-        door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), OwnProgram::running(), shelf)), &life)?;
+        door.open(Arc::new(Relay::new(uplink.fetcher(), handle.clone(), own, shelf)), &life)?;
     }
     if !place.is_host() {
         let watch = Watch { place: place.clone(), handle: handle.clone(), world, clock };
@@ -277,6 +278,7 @@ fn provider(
     place: &NodePath,
     inside: Option<Inside>,
     above: Fetcher,
+    own: &Arc<OwnProgram>,
     life: &Lifecycle,
 ) -> Result<Option<Arc<dyn Provider>>, Failure> {
     match settings.provider {
@@ -289,6 +291,8 @@ fn provider(
                 settings: pve,
                 inside,
                 above: Some(above),
+                program: Arc::clone(own),
+                pct: PathBuf::from("pct"),
                 crash: Plan::from_environment(),
             };
             let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;
@@ -375,7 +379,12 @@ async fn hub(
     let (bound, pin) = (hub.address(), hub.pin().to_string());
     let certificate = tls::https(&ca, &addresses.names(bound), None)
         .map_err(|error| Failure::machine("making a certificate", error))?;
-    let boot = move |child: &NodePath| BootParts { servers: addresses.all(child, bound), ca: pin.clone() };
+    let ca_pem = ca.pem();
+    let boot = move |child: &NodePath| BootParts {
+        servers: addresses.all(child, bound),
+        ca: pin.clone(),
+        ca_pem: ca_pem.clone(),
+    };
     Ok((Door { hub, tcp, certificate }, events, Arc::new(boot)))
 }
 
@@ -413,5 +422,5 @@ async fn listen(settings: &Settings, state: &Path) -> Result<(UdpSocket, TcpList
 
 /// What a leaf tells its children, of which it has none.
 fn no_children() -> BootSource {
-    Arc::new(|_| BootParts { servers: Vec::new(), ca: String::new() })
+    Arc::new(|_| BootParts::default())
 }

@@ -67,6 +67,8 @@ pub struct Boot {
     pub servers: Vec<String>,
     /// `HOMESTAK_CA`: `sha256:<hex>` of the parent's CA.
     pub ca: String,
+    /// That CA's certificate, PEM, where it is known: an agent that is in no image is fetched from a server under it.
+    pub ca_pem: Option<String>,
     /// `HOMESTAK_TOKEN`.
     pub token: Secret,
 }

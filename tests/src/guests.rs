@@ -26,11 +26,17 @@ const GLANCE: Duration = Duration::from_millis(25);
 /// Where a guest's agent finds what it is told.
 const ENVIRONMENT: &str = "etc/homestak/agent.env";
 
-/// A stand-in for `pct`, in a folder that is to be in front of the agent's PATH: a container's root is a folder.
+/// A stand-in for `pct` in front of the agent's PATH: a container's root is a folder.
 pub fn pct_stand_in(stage: &Stage) -> String {
-    let folder = stage.folder().join("pct");
+    let file = pct(stage.folder());
+    let folder = file.parent().expect("a file lies in a folder").display();
+    format!("{folder}:{}", std::env::var("PATH").unwrap_or_default())
+}
+
+/// A stand-in for `pct`, in `pct` below a folder; the roots of containers are in `containers` there.
+pub fn pct(below: &Path) -> PathBuf {
+    let (folder, roots) = (below.join("pct"), below.join("containers"));
     fs::create_dir_all(&folder).expect("a stage's folder can be written");
-    let roots = stage.folder().join("containers");
     let script = format!(
         "#!/bin/sh\nset -e\nroot='{}'/$2\necho \"$@\" >> '{}'\nmkdir -p \"$root/etc\"\n[ $1 = mount ] && echo \"mounted CT $2 in '$root'\"\nexit 0\n",
         roots.display(),
@@ -39,7 +45,7 @@ pub fn pct_stand_in(stage: &Stage) -> String {
     let file = folder.join("pct");
     fs::write(&file, script).expect("a stage's folder can be written");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a file can be made a program");
-    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default())
+    file
 }
 
 /// Runs the guests of some hosts until it is dropped.

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
+use homestak_node::trust::ca::pem;
 use homestak_node::world::Boot;
 use homestak_protocol::order::CloudInit;
 use sha2::{Digest, Sha256};
@@ -36,6 +35,7 @@ pub(super) fn write(seed: &Seed, settings: &Settings, printer: &Printer) -> Resu
     let boot = Boot {
         servers: settings.servers.as_slice().to_vec(),
         ca: settings.ca.ok_or_else(|| missing("the pin of the parent's CA"))?.to_string(),
+        ca_pem: None,
         token: settings.token.clone().ok_or_else(|| missing("the token"))?,
     };
     let program = match &seed.fetched_from {
@@ -63,11 +63,4 @@ fn fetched(ca: &Path) -> Result<Program, Failure> {
     let digest = Sha256::digest(read(&own)?);
     let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Program::Fetched { ca_pem: pem(&read(ca)?), digest })
-}
-
-/// A certificate as text (RFC 7468).
-fn pem(der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::start::UNIT;
 pub(crate) use self::start::{ENVIRONMENT, PROGRAM, UNIT_PATH, environment, variables};
-use self::start::{FETCH, fetch_script};
+use self::start::{FETCH, UNIT_BESIDE, fetch_script};
 use self::text::to_text;
 use crate::settings::ProviderKind;
 
@@ -23,7 +23,7 @@ use crate::settings::ProviderKind;
 pub enum Program {
     /// It is in its image, with its unit.
     InImage,
-    /// It is fetched from the parent's endpoint before it is run.
+    /// If none is in its image, it is fetched from the parent's endpoint before it is run.
     Fetched {
         /// The parent's CA, PEM: the one that `HOMESTAK_CA` is the pin of. Only a server under it is shown the token.
         ca_pem: String,
@@ -45,8 +45,12 @@ pub fn user_data(
     let mut files = vec![file(ENVIRONMENT, "0600", &environment(boot, name, provider))];
     let mut commands = vec![json!(["systemctl", "enable", "--now", "qemu-guest-agent"])];
     if let Program::Fetched { ca_pem, digest } = program {
+        // What fetches it.
+        packages.extend(
+            ["ca-certificates", "curl"].map(str::to_owned).into_iter().filter(|one| !told.packages.contains(one)),
+        );
         files.push(file("/etc/homestak/ca.pem", "0644", ca_pem));
-        files.push(file(UNIT_PATH, "0644", UNIT));
+        files.push(file(UNIT_BESIDE, "0644", UNIT));
         files.push(file(FETCH, "0700", &fetch_script(boot, digest)));
         commands.push(json!([FETCH]));
         commands.push(json!(["systemctl", "daemon-reload"]));

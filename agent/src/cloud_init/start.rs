@@ -11,6 +11,8 @@ use crate::settings::ProviderKind;
 pub const UNIT: &str = include_str!("../../systemd/homestak-agent.service");
 /// Where the unit lies.
 pub(crate) const UNIT_PATH: &str = "/etc/systemd/system/homestak-agent.service";
+/// Where the unit of an agent that was fetched lies: one that the image has goes before it.
+pub(super) const UNIT_BESIDE: &str = "/usr/local/lib/systemd/system/homestak-agent.service";
 /// Where the unit looks for the program.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/homestak-agent";
 /// What the agent is told. For root alone: it holds the token.
@@ -74,12 +76,12 @@ pub(super) fn fetch_script(boot: &Boot, digest: &str) -> String {
     let urls: Vec<String> = boot.servers.iter().map(|server| quoted(&format!("https://{server}"))).collect();
     format!(
         r#"#!/bin/sh
-# Fetches homestak-agent from this machine's parent, unless it is here already.
+# Fetches homestak-agent from this machine's parent, unless there is one in this machine's image.
 set -u
 program={PROGRAM}
 wanted={digest}
 is_wanted() {{ echo "$wanted  $1" | sha256sum --check --status; }}
-[ -x "$program" ] && is_wanted "$program" && exit 0
+[ -x "$program" ] && exit 0
 . {ENVIRONMENT}
 umask 077
 for attempt in 0 1 2 5 10 20 40 80; do

@@ -25,6 +25,7 @@ fn boot(token: &str) -> Boot {
     Boot {
         servers: vec!["192.0.2.1:44443".into(), "[2001:db8::1]:44443".into()],
         ca: format!("sha256:{}", "ab".repeat(32)),
+        ca_pem: None,
         token: Secret::new(token.to_owned()),
     }
 }

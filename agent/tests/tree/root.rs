@@ -88,7 +88,7 @@ impl Root {
             world: Arc::new(NoWorld),
             hub: Some(events),
             uplink: None,
-            boot: Arc::new(|_| BootParts { servers: Vec::new(), ca: String::new() }),
+            boot: Arc::new(|_| BootParts::default()),
             crash: Plan::default(),
         };
         let handle = runtime::start(options, &life).await.unwrap();

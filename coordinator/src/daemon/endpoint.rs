@@ -172,8 +172,12 @@ impl Endpoint {
 
     /// What a host's agent needs to join, without its token.
     pub(super) fn boot(&self) -> BootSource {
-        let (addresses, bound, ca) = (self.addresses.clone(), self.bound, self.pin());
-        Arc::new(move |child| BootParts { servers: addresses.all(child, bound), ca: ca.clone() })
+        let (addresses, bound, ca, ca_pem) = (self.addresses.clone(), self.bound, self.pin(), self.ca.pem());
+        Arc::new(move |child| BootParts {
+            servers: addresses.all(child, bound),
+            ca: ca.clone(),
+            ca_pem: ca_pem.clone(),
+        })
     }
 
     /// Whether `/health` answers, as machines ask it.

@@ -106,7 +106,7 @@ impl Stage {
         let (born, mut births) = mpsc::unbounded_channel();
         let (orders, uplink) = mpsc::channel(16);
         let servers = vec![address.to_string()];
-        let boot = BootParts { servers: servers.clone(), ca: pin.to_string() };
+        let boot = BootParts { servers: servers.clone(), ca: pin.to_string(), ..BootParts::default() };
         let options = Options {
             place: place.clone(),
             journal: Box::new(FileJournal::new(folder.join("host/journal"), place, [1; 32].into())),
@@ -292,7 +292,7 @@ async fn agent(folder: &Path, servers: Vec<String>, ask: &Ensure, life: &Lifecyc
         world: Arc::new(Ready { born, known: Mutex::default() }),
         hub: None,
         uplink: Some(uplink_events),
-        boot: Arc::new(|_| BootParts { servers: Vec::new(), ca: String::new() }),
+        boot: Arc::new(|_| BootParts::default()),
         crash: crash::Plan::default(),
     };
     let handle = runtime::start(options, life).await.expect("an agent");

@@ -52,6 +52,17 @@ impl OwnProgram {
         self.arch == arch
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its SHA-256, 64 hex digits.
+    pub async fn digest(&self) -> Result<String, Fault> {
+        let known = self.known.get_or_try_init(|| self.know()).await?;
+        Ok(known.sha256.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Opens it for one reader.
     pub async fn open(&self) -> Result<Found, Fault> {
         let known = self.known.get_or_try_init(|| self.know()).await?;

@@ -23,8 +23,8 @@ pub struct Relay {
 impl Relay {
     /// Asks `above` first, then this core. `program` is what an agent can give away of itself, `shelf` what its host has
     /// of images.
-    pub fn new(above: Fetcher, core: Handle, program: OwnProgram, shelf: Option<Arc<dyn Shelf>>) -> Self {
-        Self { above, core, program: Arc::new(program), shelf }
+    pub fn new(above: Fetcher, core: Handle, program: Arc<OwnProgram>, shelf: Option<Arc<dyn Shelf>>) -> Self {
+        Self { above, core, program, shelf }
     }
 
     async fn answer(&self, asker: Asker, what: Fetch) -> Result<Found, Fault> {

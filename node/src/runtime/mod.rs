@@ -36,17 +36,19 @@ use crate::world::{Boot, World};
 pub type BootSource = Arc<dyn Fn(&NodePath) -> BootParts + Send + Sync>;
 
 /// Where a child finds us, and how it knows us.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BootParts {
     /// Our addresses and names, as `host:port`.
     pub servers: Vec<String>,
     /// `sha256:<hex>` of our CA.
     pub ca: String,
+    /// Our CA's certificate, PEM.
+    pub ca_pem: String,
 }
 
 impl BootParts {
     fn with_token(self, token: homestak_protocol::secret::Secret) -> Boot {
-        Boot { servers: self.servers, ca: self.ca, token }
+        Boot { servers: self.servers, ca: self.ca, ca_pem: Some(self.ca_pem), token }
     }
 }
 

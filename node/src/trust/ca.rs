@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use homestak_protocol::message::Issued;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -91,6 +93,11 @@ impl Ca {
     /// Its certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Its certificate as text, as programs that are not ours read it.
+    pub fn pem(&self) -> String {
+        pem(&self.certificate)
     }
 
     /// The clock that it dates by.
@@ -187,6 +194,13 @@ impl Request {
 /// Two thirds of a life, in milliseconds: when whoever lives it should see to the next.
 pub(crate) fn two_thirds(life: Duration) -> u64 {
     u64::try_from(life.as_millis()).unwrap_or(u64::MAX) / 3 * 2
+}
+
+/// A certificate as text (RFC 7468).
+pub fn pem(der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn self_signed(key: &PrivateKey, now_ms: u64) -> Result<CertificateDer<'static>, TrustError> {

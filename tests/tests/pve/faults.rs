@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use homestak_agent::provider::Provider as _;
 use homestak_agent::provider::pve::Class;
 use homestak_protocol::extras::{Checksum, ImageSource};
 use homestak_protocol::name::SiteName;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use crate::provider::{Driver, identity, machine};
 
 /// What we call, and in which part of a machine's life.
-const CALLS: [(&str, &str, Part); 19] = [
+const CALLS: [(&str, &str, Part); 31] = [
     ("GET", "/cluster/resources", Part::Make),
     ("GET", "/cluster/nextid", Part::Free),
     ("GET", "/nodes/{node}/storage", Part::Make),
@@ -37,7 +38,25 @@ const CALLS: [(&str, &str, Part); 19] = [
     ("GET", "/storage", Part::Fetch),
     ("POST", "/nodes/{node}/storage/{storage}/download-url", Part::Fetch),
     ("PUT", "/storage/{storage}", Part::Allow),
+    ("GET", "/nodes/{node}/storage/{storage}/content/{volume}", Part::Give),
+    ("GET", "/nodes/{node}/tasks/{upid}/log", Part::Log),
+    ("GET", "/nodes/{node}/lxc/{vmid}/pending", Part::Make),
+    ("GET", "/nodes/{node}/lxc/{vmid}/status/current", Part::Make),
+    ("POST", "/nodes/{node}/lxc", Part::Make),
+    ("POST", "/nodes/{node}/lxc/{vmid}/status/start", Part::Make),
+    ("PUT", "/nodes/{node}/lxc/{vmid}/config", Part::Change),
+    ("PUT", "/nodes/{node}/lxc/{vmid}/resize", Part::Grow),
+    ("GET", "/nodes/{node}/lxc/{vmid}/interfaces", Part::Look),
+    ("POST", "/nodes/{node}/lxc/{vmid}/status/shutdown", Part::Destroy),
+    ("POST", "/nodes/{node}/lxc/{vmid}/status/stop", Part::Kill),
+    ("DELETE", "/nodes/{node}/lxc/{vmid}", Part::Destroy),
 ];
+
+/// How much a disk grows, in GiB.
+const MORE: u64 = 2;
+
+/// An image that is a file.
+const GIVEN: &str = "given";
 
 /// The part of a machine's life that a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +65,8 @@ enum Part {
     /// Made, with an id that nobody has asked for.
     Free,
     Change,
+    /// Given a larger disk.
+    Grow,
     Look,
     Destroy,
     /// Destroyed, and the guest does not end by itself.
@@ -56,6 +77,10 @@ enum Part {
     Fetch,
     /// Made, where the storage of snippets takes none yet.
     Allow,
+    /// Not a machine's: an image is given to a host below.
+    Give,
+    /// Made, after a creation that failed and said why in its log.
+    Log,
 }
 
 /// A row of the table.
@@ -95,6 +120,7 @@ async fn every_error_of_every_call_has_the_outcome_that_was_written_down_for_it(
     }
     let stage = Stage::set("pve-faults");
     let host = Arc::new(FakePve::start(&stage, "father", 0.0));
+    host.put_image(&format!("{GIVEN}.qcow2"), b"QFI\xfb");
     host.call("add_vm", json!([500, "theirs"]), json!({ "node": "father", "status": "running" }));
     let theirs = host.guest("theirs");
     let table = table();
@@ -106,9 +132,17 @@ async fn every_error_of_every_call_has_the_outcome_that_was_written_down_for_it(
             let name = error["name"].as_str().unwrap();
             let key = format!("{method} {path} {name}");
             let driver = Driver::open(&host, &stage.folder().join(format!("state-{found}")));
-            host.call("fail", json!([method, path]), json!({ "error": name, "times": 1 }));
-            let outcome = lived(&driver, &host, part).await;
-            host.set("failures", json!({}));
+            let kind = if path.contains("/lxc") { NodeKind::Ct } else { NodeKind::Vm };
+            match part {
+                // The fake takes the slash in a volume's id for one of the path's.
+                Part::Give => {
+                    let words = json!({ "status": error["status"], "message": words(error), "times": 1 });
+                    host.call("fail", json!([method, format!("import/{GIVEN}.qcow2")]), words)
+                }
+                _ => host.call("fail", json!([method, path]), json!({ "error": name, "times": 1 })),
+            };
+            let outcome = lived(&driver, &host, kind, part).await;
+            assert_eq!(host.look("/failures"), json!([]), "{key}: it has happened");
             let (class, outcome) = (class_name(class_of(error)), outcome);
             match table.get(&key) {
                 Some(row) if row.class == class && row.outcome == outcome => {}
@@ -120,7 +154,8 @@ async fn every_error_of_every_call_has_the_outcome_that_was_written_down_for_it(
                 }
             }
             // Whatever it was, doing it again does it.
-            let ask = machine("edge", NodeKind::Vm, (part != Part::Free).then_some(600));
+            let mut ask = machine("edge", kind, (part != Part::Free).then_some(600));
+            ask.machine.disk_gib += if part == Part::Grow { MORE } else { 0 };
             driver.ensure(ask.clone()).await.unwrap();
             assert_eq!(host.guests().len(), 2, "{key}: none twice");
             driver.destroy(identity(&ask)).await.unwrap();
@@ -135,31 +170,53 @@ async fn every_error_of_every_call_has_the_outcome_that_was_written_down_for_it(
     assert_eq!(found, table.len(), "the table has rows for errors that there are not");
 }
 
-fn class_of(error: &Value) -> Class {
+fn words(error: &Value) -> String {
     let mut words = error["message"].as_str().unwrap_or_default().to_owned();
     for (parameter, why) in error["errors"].as_object().into_iter().flatten() {
         let _ = write!(words, "; {parameter}: {}", why.as_str().unwrap_or_default());
     }
+    words
+}
+
+fn class_of(error: &Value) -> Class {
+    let words = words(error);
     let status = error["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
     if error["in_task"] == true { Class::of_task(&words) } else { Class::of(status, &words) }
 }
 
 /// Lives a part of a machine's life, in which something goes wrong once: `ok` where that does not matter, `error` where it
 /// is told, as one error with a hint.
-async fn lived(driver: &Driver, host: &FakePve, part: Part) -> String {
-    let ask = machine("edge", NodeKind::Vm, Some(600));
+async fn lived(driver: &Driver, host: &FakePve, kind: NodeKind, part: Part) -> String {
+    let ask = machine("edge", kind, Some(600));
     let prepared = async |alive: bool| {
         let failures = host.look("/failures");
         host.set("failures", json!({}));
         driver.ensure(ask.clone()).await.unwrap();
         if !alive {
+            // A machine that does not hear, and a container that takes longer than it is given.
             host.set_of(600, "acpi", json!(false));
+            host.set_of(600, "shutdown_secs", json!(3600));
         }
         host.call("fail_again", json!([failures]), json!({}));
     };
     let outcome = match part {
         Part::Make => driver.ensure(ask.clone()).await.map(drop),
-        Part::Free => driver.ensure(machine("edge", NodeKind::Vm, None)).await.map(drop),
+        Part::Free => driver.ensure(machine("edge", kind, None)).await.map(drop),
+        Part::Log => {
+            let error = json!({ "error": "quit_powerdown_failed_got_timeout", "times": 1 });
+            host.call("fail", json!(["POST", "/nodes/{node}/qemu"]), error);
+            driver.ensure(ask.clone()).await.map(drop)
+        }
+        Part::Give => {
+            let shelf = driver.pve.shelf().unwrap();
+            shelf.give(SiteName::parse(GIVEN).unwrap(), Vec::new()).await.map(drop)
+        }
+        Part::Grow => {
+            prepared(true).await;
+            let mut more = ask.clone();
+            more.machine.disk_gib += MORE;
+            driver.ensure(more).await.map(drop)
+        }
         Part::Doubt => {
             host.call("lose_answer", json!(["POST", "/qemu"]), json!({}));
             driver.ensure(ask.clone()).await.map(drop)

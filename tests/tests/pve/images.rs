@@ -33,8 +33,8 @@ fn image(length: usize) -> Vec<u8> {
 
 /// A stage with the hosts `father`, who has the image as a file, and `root-pve`, who has none.
 struct Set {
-    stage: Stage,
     hosts: [Arc<FakePve>; 2],
+    stage: Stage,
     bytes: Vec<u8>,
 }
 
@@ -47,7 +47,7 @@ fn set(name: &str, length: usize) -> Set {
         host.call("drop_volume", json!(["local", "iso/debian-13-custom.img"]), json!({}));
     }
     hosts[0].put_image("debian-12-custom.qcow2", &bytes);
-    Set { stage, hosts, bytes }
+    Set { hosts, stage, bytes }
 }
 
 impl Set {

@@ -8,6 +8,7 @@ use homestak_agent::provider::pve::{Options, Pve};
 use homestak_agent::provider::{Identity, Provider as _};
 use homestak_agent::settings::PveSettings;
 use homestak_node::crash::Plan;
+use homestak_node::https::{ARCH, OwnProgram};
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::world::{Boot, Ensure, Ensured, Task};
 use homestak_protocol::extras::MachineExtras;
@@ -18,6 +19,7 @@ use homestak_protocol::order::{CloudInit, Machine, NodeKind};
 use homestak_protocol::path::{NodePath, TreeId};
 use homestak_protocol::secret::Secret;
 use homestak_tests::fakepve::FakePve;
+use homestak_tests::guests::pct;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +46,8 @@ impl Driver {
             settings,
             inside: None,
             above: None,
+            program: Arc::new(OwnProgram::at(Path::new("/bin/true"), ARCH)),
+            pct: pct(state),
             crash: Plan::default(),
         };
         Self { pve: Pve::open(options, &life).unwrap(), life }
@@ -102,6 +106,7 @@ pub(crate) fn machine(name: &str, kind: NodeKind, vmid: Option<u32>) -> Ensure {
         boot: Boot {
             servers: vec!["192.0.2.1:44443".into()],
             ca: format!("sha256:{}", "ab".repeat(32)),
+            ca_pem: None,
             token: Secret::new("token".into()),
         },
         extras: MachineExtras::default(),

@@ -3,15 +3,14 @@
 use homestak_node::world::{Ensure, Ensured, Found, Task};
 use homestak_protocol::fault::{Code, Fault};
 
+use super::Host;
 use super::api::{Config, Form, Guest, GuestKind};
 use super::deed::Call;
 use super::make::ordered_address;
 use super::owner::{Ownership, mac};
 use super::record::Record;
-use super::snippet::Snippets;
 use super::task::Undone;
 use super::vm::{CARD, DISK, ROOTFS};
-use super::{Host, ct};
 use crate::provider::Identity;
 
 impl Host {
@@ -53,7 +52,7 @@ impl Host {
             form = form.with("description", ours.text(ask.run));
         }
         if guest.kind == GuestKind::Qemu {
-            self.write_snippets(ask.path.name(), &Snippets::of(ask, identity))?;
+            self.write_snippets(ask.path.name(), &self.snippets_of(ask, identity).await?)?;
         }
         let mut runs = self.api.power(guest).await.map_err(|error| fault(error.into()))?.is_running();
         if !lives && runs {
@@ -62,7 +61,7 @@ impl Host {
             runs = false;
         }
         if guest.kind == GuestKind::Lxc && !runs {
-            ct::furnish(ask, guest.vmid).await?;
+            self.furnish(ask, guest.vmid).await?;
         }
         if !form.is_empty() {
             (task.progress)(format!("changing {}", guest.noun()));

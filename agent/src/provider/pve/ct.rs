@@ -14,6 +14,7 @@ use homestak_protocol::ids::Vmid;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::Host;
 use crate::cloud_init::{ENVIRONMENT, PROGRAM, UNIT, UNIT_PATH, environment};
 
 /// How long mounting may take.
@@ -21,19 +22,22 @@ const MOUNTING: Duration = Duration::from_secs(60);
 /// What makes the unit start.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/homestak-agent.service";
 
-/// Puts the agent and what it is told into a container that does not run.
-pub(super) async fn furnish(ask: &Ensure, vmid: Vmid) -> Result<(), Fault> {
-    let mounted = pct("mount", vmid).await?;
-    let root = mount_point(&mounted, vmid);
-    let told = environment(&ask.boot, ask.path.name(), None);
-    let put = tokio::task::spawn_blocking(move || put(&root, &told)).await;
-    let unmounted = pct("unmount", vmid).await;
-    let failed = |why: String| {
-        let message = format!("the agent cannot be put into CT {vmid}: {why}");
-        Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
-    };
-    put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    unmounted.map(drop)
+impl Host {
+    /// Puts the agent and what it is told into a container that does not run.
+    pub(super) async fn furnish(&self, ask: &Ensure, vmid: Vmid) -> Result<(), Fault> {
+        let mounted = pct(&self.pct, "mount", vmid).await?;
+        let root = mount_point(&mounted, vmid);
+        let told = environment(&ask.boot, ask.path.name(), None);
+        let program = self.program.path().to_owned();
+        let put = tokio::task::spawn_blocking(move || put(&root, &program, &told)).await;
+        let unmounted = pct(&self.pct, "unmount", vmid).await;
+        let failed = |why: String| {
+            let message = format!("the agent cannot be put into CT {vmid}: {why}");
+            Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
+        };
+        put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        unmounted.map(drop)
+    }
 }
 
 /// Where `pct mount` says that it has put the root file system.
@@ -42,13 +46,13 @@ fn mount_point(said: &str, vmid: Vmid) -> PathBuf {
     named.map_or_else(|| format!("/var/lib/lxc/{vmid}/rootfs").into(), PathBuf::from)
 }
 
-async fn pct(action: &str, vmid: Vmid) -> Result<String, Fault> {
+async fn pct(program: &Path, action: &str, vmid: Vmid) -> Result<String, Fault> {
     let failed = |why: &str| {
         let message = format!("`pct {action} {vmid}` failed: {}", why.trim());
         let hint = "the agent of a PVE host runs as root, and `pct` is part of PVE";
         Fault::new(Code::Provision, message).hint(hint)
     };
-    let output = Command::new("pct").args([action, &vmid.to_string()]).kill_on_drop(true).output();
+    let output = Command::new(program).args([action, &vmid.to_string()]).kill_on_drop(true).output();
     let output = timeout(MOUNTING, output).await.map_err(|_| failed("it takes too long"))?;
     let output = output.map_err(|error| failed(&error.to_string()))?;
     if !output.status.success() {
@@ -57,23 +61,22 @@ async fn pct(action: &str, vmid: Vmid) -> Result<String, Fault> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn put(root: &Path, told: &str) -> io::Result<()> {
-    let program = fs::read(std::env::current_exe()?)?;
+fn put(root: &Path, program: &Path, told: &str) -> io::Result<()> {
     // Root inside is somebody else outside, where the container is unprivileged: whoever has its root folder.
     let owner = fs::metadata(root)?;
     let own = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid()));
-    let file = |path: &str, bytes: &[u8], mode: u32| {
+    let file = |path: &str, mode: u32, write: &dyn Fn(&Path) -> io::Result<()>| {
         let path = inside(root, path);
         if let Some(folder) = path.parent() {
             folders(root, folder, &own)?;
         }
-        fs::write(&path, bytes)?;
+        write(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(mode))?;
         own(&path)
     };
-    file(PROGRAM, &program, 0o755)?;
-    file(UNIT_PATH, UNIT.as_bytes(), 0o644)?;
-    file(ENVIRONMENT, told.as_bytes(), 0o600)?;
+    file(PROGRAM, 0o755, &|path| fs::copy(program, path).map(drop))?;
+    file(UNIT_PATH, 0o644, &|path| fs::write(path, UNIT))?;
+    file(ENVIRONMENT, 0o600, &|path| fs::write(path, told))?;
     let wanted = inside(root, WANTED);
     if let Some(folder) = wanted.parent() {
         folders(root, folder, &own)?;
@@ -107,7 +110,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         for _ in 0..2 {
-            put(root.path(), "HOMESTAK_TOKEN=\"a.b\"\n").unwrap();
+            put(root.path(), Path::new("/proc/self/exe"), "HOMESTAK_TOKEN=\"a.b\"\n").unwrap();
         }
         let mode = |path: &str| fs::metadata(inside(root.path(), path)).unwrap().permissions().mode() & 0o777;
         assert_eq!([mode(PROGRAM), mode(UNIT_PATH), mode(ENVIRONMENT)], [0o755, 0o644, 0o600]);

@@ -5,14 +5,13 @@ use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
 use std::net::IpAddr;
 
+use super::Host;
 use super::api::{Guest, GuestKind};
 use super::deed::Call;
 use super::find::Seen;
 use super::owner::Ownership;
 use super::record::Record;
-use super::snippet::Snippets;
 use super::task::Undone;
-use super::{Host, ct};
 use crate::provider::{Identity, Tag};
 
 /// How many ids are tried one after the other, where others take them at the same time.
@@ -70,7 +69,7 @@ impl Host {
         let storage = self.disk_storage(ask.extras.storage.as_deref(), content).await?;
         if making.kind == GuestKind::Qemu {
             self.snippets_are_taken(task).await?;
-            self.write_snippets(ask.path.name(), &Snippets::of(ask, making.identity))?;
+            self.write_snippets(ask.path.name(), &self.snippets_of(ask, making.identity).await?)?;
         }
         let fixed = ask.machine.vmid;
         let mut vmid = match fixed.or(before.map(|record| record.vmid)) {
@@ -127,7 +126,7 @@ impl Host {
         let guest = self.guest_of(&record);
         self.grow(making.ask, &guest, &mut record, making.task).await?;
         if making.kind == GuestKind::Lxc {
-            ct::furnish(making.ask, record.vmid).await?;
+            self.furnish(making.ask, record.vmid).await?;
         }
         Ok(Ensured { found: Found::Created, adopted: false, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use homestak_node::crash::{Plan, Side};
+use homestak_node::https::OwnProgram;
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::source::Shelf;
 use homestak_node::transport::uplink::Fetcher;
@@ -74,6 +75,10 @@ pub struct Options {
     pub inside: Option<Inside>,
     /// Whom images are asked for that are not here; nobody in tests.
     pub above: Option<Fetcher>,
+    /// The agent that new machines get.
+    pub program: Arc<OwnProgram>,
+    /// What mounts a container's root file system: `pct`, which is part of PVE; a stand-in in tests.
+    pub pct: PathBuf,
     /// Where to die.
     pub crash: Plan,
 }
@@ -96,6 +101,8 @@ struct Host {
     inside: Option<Inside>,
     crash: Plan,
     above: Option<Fetcher>,
+    program: Arc<OwnProgram>,
+    pct: PathBuf,
     gates: Gates,
     digests: Digests,
     /// Set once the storage of snippets is known to take them.
@@ -126,6 +133,8 @@ impl Pve {
             inside: options.inside,
             crash: options.crash,
             above: options.above,
+            program: options.program,
+            pct: options.pct,
             gates: Gates::default(),
             digests: Digests::default(),
             snippets: OnceCell::new(),

@@ -23,20 +23,23 @@ const KINDS: [&str; 3] = ["user", "meta", "network"];
 /// The texts of a machine's snippets, by kind.
 pub(super) struct Snippets([(&'static str, String); 3]);
 
-impl Snippets {
-    /// What this machine is told. A new life is a new instance, so cloud-init does everything anew.
-    pub(super) fn of(ask: &Ensure, identity: &Identity) -> Self {
+impl Host {
+    /// What this machine is told. A new life is a new instance, so cloud-init does everything anew. Whether its image has
+    /// an agent is seen there: one that has none fetches this one.
+    pub(super) async fn snippets_of(&self, ask: &Ensure, identity: &Identity) -> Result<Snippets, Fault> {
         let (told, name) = (&ask.cloud_init, ask.path.name());
         let provider = (ask.machine.kind == NodeKind::Pve).then_some(ProviderKind::Pve);
-        Self([
-            ("user", user_data(told, &ask.boot, name, &Program::InImage, provider)),
+        let program = match ask.boot.ca_pem.clone() {
+            Some(ca_pem) => Program::Fetched { ca_pem, digest: self.program.digest().await? },
+            None => Program::InImage,
+        };
+        Ok(Snippets([
+            ("user", user_data(told, &ask.boot, name, &program, provider)),
             ("meta", meta_data(&ask.incarnation.to_string(), name)),
             ("network", network_config(told, Some(&mac(identity)))),
-        ])
+        ]))
     }
-}
 
-impl Host {
     /// What `cicustom` says.
     pub(super) fn cicustom(&self, name: &str) -> String {
         let storage = &self.settings.snippets_storage;
