@@ -81,6 +81,9 @@ pub enum RequestError {
     /// The server has not seen the request.
     #[error("{0}")]
     Unsent(String),
+    /// The server has not seen the request, since its certificate is not one that is trusted.
+    #[error("{0}")]
+    Untrusted(String),
     /// It may have seen it, and may have done what was asked.
     #[error("{0}")]
     Lost(String),
@@ -170,9 +173,8 @@ impl Inner {
         if let Some(kept) = self.kept() {
             return Ok(kept);
         }
-        let opened = timeout(CONNECT, self.open()).await;
-        let opened = opened.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")));
-        opened.map_err(|error| RequestError::Unsent(format!("{} cannot be reached: {}", self.authority, whole(&error))))
+        let late = || self.unreached(&io::Error::new(io::ErrorKind::TimedOut, "no connection in time"));
+        timeout(CONNECT, self.open()).await.unwrap_or_else(|_| Err(late()))
     }
 
     fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
@@ -188,12 +190,16 @@ impl Inner {
         }
     }
 
-    async fn open(&self) -> io::Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect((self.server.host.as_str(), self.server.port)).await?;
-        stream.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&self.server.tls));
-        let stream = connector.connect(self.name.clone(), stream).await.map_err(plain)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, RequestError> {
+        let secured = async {
+            let stream = TcpStream::connect((self.server.host.as_str(), self.server.port)).await?;
+            stream.set_nodelay(true)?;
+            let connector = TlsConnector::from(Arc::clone(&self.server.tls));
+            connector.connect(self.name.clone(), stream).await
+        };
+        let stream = secured.await.map_err(|error| self.unreached(&error))?;
+        let greeted = handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = greeted.map_err(|error| self.unreached(&io::Error::other(error)))?;
         let ending = self.life.ending.clone();
         self.life.tracker.spawn(async move {
             // Whoever waits for an answer hears of its end.
@@ -201,15 +207,18 @@ impl Inner {
         });
         Ok(sender)
     }
-}
 
-/// Why a certificate is refused in the words of whoever refused it, without what rustls puts around them.
-fn plain(error: io::Error) -> io::Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
-            io::Error::new(error.kind(), why.to_string())
+    /// Why there is no connection.
+    fn unreached(&self, error: &io::Error) -> RequestError {
+        let text = |why: &dyn std::error::Error| format!("{} cannot be reached: {}", self.authority, whole(why));
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            // In the words of whoever refused it, without what rustls puts around them.
+            Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
+                RequestError::Untrusted(text(why.as_ref()))
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => RequestError::Untrusted(text(error)),
+            _ => RequestError::Unsent(text(error)),
         }
-        _ => error,
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use homestak_node::https_client::{HttpsClient, Server};
+use homestak_node::https_client::{HttpsClient, RequestError, Server};
 use homestak_node::lifecycle::Lifecycle;
 use homestak_node::tls::{ServerTrust, https_client_of};
 use homestak_protocol::secret::Secret;
@@ -161,7 +161,13 @@ impl Api {
         }
         let path = format!("/api2/json{path}");
         let answer = ready.client.ask(method, &path, headers, body, ANSWER).await;
-        let answer = answer.map_err(|error| CallError::unanswered(doing.to_owned(), &error))?;
+        let answer = answer.map_err(|error| {
+            if matches!(error, RequestError::Untrusted(_)) {
+                // The CA may have been renewed: it is read anew next time.
+                self.forget();
+            }
+            CallError::unanswered(doing.to_owned(), &error)
+        })?;
         if answer.status == 401 {
             // The token may have been replaced: it is read anew next time.
             self.forget();

@@ -156,8 +156,13 @@ impl CallError {
 
     /// There was no answer.
     pub(super) fn unanswered(doing: String, error: &RequestError) -> Self {
-        let in_doubt = matches!(error, RequestError::Lost(_));
-        Self { doing, message: error.to_string(), class: Class::Retryable, in_doubt }
+        let (class, in_doubt) = match error {
+            RequestError::Unsent(_) => (Class::Retryable, false),
+            RequestError::Lost(_) => (Class::Retryable, true),
+            // Whoever answers there will show the same certificate next time.
+            RequestError::Untrusted(_) => (Class::Fatal, false),
+        };
+        Self { doing, message: error.to_string(), class, in_doubt }
     }
 
     /// There was an answer that nobody understands.
