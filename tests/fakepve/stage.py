@@ -16,6 +16,7 @@ import inspect
 import json
 import os
 import re
+import time
 
 from aiohttp import web
 from fakepve.qemu import NEW_DISK, join_drive, split_drive, volume_ref
@@ -44,7 +45,14 @@ class Host(FakePve):
         # How many tasks of each kind ran at once, at most.
         self.at_once = {}
         self._now = {}
+        # What the log of a running task of a kind says: {'qmcreate': ['transferred 1 GiB of 2 GiB']}.
+        self.task_lines = {}
+        # Guests that the token may not see.
+        self.hidden = []
+        # Every request: when it came by the clock that all processes share, over which connection, and what was answered.
+        self.seen = []
         self._losing = None
+        self._hanging = []
         images = {'import/debian-12-custom.qcow2': 2 * GIB, 'import/debian-13-pve.qcow2': 3 * GIB}
         volumes = dict((name, {'content': 'import', 'format': 'qcow2', 'size': size, 'ctime': 1})
                        for name, size in images.items())
@@ -94,7 +102,21 @@ class Host(FakePve):
                 return await body()
             finally:
                 self._now[ttype] -= 1
+        log = list(log) + self.task_lines.get(ttype, [])
         return await super().task(node, ttype, tid, user, slow, vm=vm, lock=lock, log=log)
+
+    def allowed(self, user, path, priv):
+        hidden = path in ['/vms/{0}'.format(vmid) for vmid in self.hidden]
+        return not (hidden and priv == 'VM.Audit') and super().allowed(user, path, priv)
+
+    def _record(self, request, body):
+        super()._record(request, body)
+        method, path, kept = self.requests[-1]
+        peer = request.transport.get_extra_info('peername') if request.transport else None
+        request['seen'] = {'method': method, 'path': path, 'query': request.query_string,
+                           'body': kept.decode(errors='replace'), 'at': time.monotonic(),
+                           'port': peer[1] if peer else None}
+        self.seen.append(request['seen'])
 
     def fail_again(self, failures):
         """Puts failures back that were looked at before."""
@@ -111,8 +133,24 @@ class Host(FakePve):
         """The next such request is done, and its answer lost: the connection breaks."""
         self._losing = (method, suffix)
 
+    def hang(self, method, suffix, done):
+        """The next such request is never answered, whether it is done or not."""
+        self._hanging.append((method, suffix, done))
+
+    def hangs(self):
+        """What is still to hang."""
+        return self._hanging
+
     async def _answer(self, request, handler, generic, path_node):
+        for rule in self._hanging:
+            method, suffix, done = rule
+            if request.method == method and request.path.endswith(suffix):
+                self._hanging.remove(rule)
+                if done:
+                    await super()._answer(request, handler, generic, path_node)
+                await asyncio.Event().wait()
         answer = await super()._answer(request, handler, generic, path_node)
+        request['seen'].update(status=answer.status, said=answer.text if answer.status >= 400 else None)
         if self._losing and request.method == self._losing[0] and request.path.endswith(self._losing[1]):
             self._losing = None
             request.transport.close()
@@ -193,9 +231,7 @@ class Control:
                                   'at_once': pve.at_once})
 
     async def requests(self, request):
-        seen = [{'method': method, 'path': path, 'body': body.decode(errors='replace')}
-                for method, path, body in self.pve.requests]
-        return web.json_response(seen)
+        return web.json_response(self.pve.seen)
 
     async def failures(self, request):
         return web.json_response([[list(key), rule] for key, rule in self.pve.failures.items()])

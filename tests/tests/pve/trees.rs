@@ -1,14 +1,20 @@
 //! Whole trees, one fake host for each PVE host.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use homestak_protocol::ids::SiteId;
 use homestak_protocol::order::NodeKind;
+use homestak_tests::binaries::binaries;
 use homestak_tests::document::{all, node};
 use homestak_tests::fakepve::{self, FakePve};
-use homestak_tests::guests::{Guests, HostAgent, described, injected, pct_stand_in};
+use homestak_tests::guests::{Guests, HostAgent, described, injected, pct_stand_in, user_data};
 use homestak_tests::manifest::Manifest;
 use homestak_tests::stage::Stage;
+use ring::digest::{SHA256, digest};
 use serde_json::json;
 
 use crate::provider::{Driver, identity, machine};
@@ -20,7 +26,7 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
     }
     let stage = Stage::set("pve-one");
     let host = Arc::new(FakePve::start(&stage, "father", 0.0));
-    let _agent = HostAgent::join(&stage, &host, &[]);
+    let agent = HostAgent::join(&stage, &host, &[]);
     let _guests = Guests::keep(&stage, &[Arc::clone(&host)], &[]);
     let before = host.state()["volumes"].clone();
 
@@ -38,12 +44,17 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
         (&config["cpu"], &config["serial0"], &config["boot"]),
         (&json!("host"), &json!("socket"), &json!("order=virtio0"))
     );
+    assert_eq!((&config["agent"], &config["onboot"]), (&json!("enabled=1"), &json!(1)), "{config}");
+    let creation = host.changes().into_iter().find(|line| line.starts_with("POST /nodes/father/qemu ")).unwrap();
+    assert!(creation.contains("&ide2=local-lvm%3Acloudinit&"), "{creation}");
+    assert!(config["ide2"].as_str().unwrap().contains("media=cdrom"), "{config}");
     let disk = config["virtio0"].as_str().unwrap();
     assert!(["discard=on", "iothread=1"].iter().all(|part| disk.contains(part)), "{disk}");
     assert!(config["net0"].as_str().unwrap().starts_with("virtio=BC:24:11:"), "{config}");
     assert_eq!(host.snippet_files(), ["edge-meta.yaml", "edge-network.yaml", "edge-user.yaml"]);
     let told = injected(&host.snippets, "edge");
     assert!(told.contains_key("HOMESTAK_TOKEN") && !told.contains_key("HOMESTAK_PROVIDER"));
+    is_told_its_parent(&host, "edge", &agent.state());
     assert_eq!(host.state()["paths"], json!([]), "a disk comes by a volume's id");
 
     let changes = host.changes();
@@ -54,11 +65,35 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
 
     let gone = stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
     all(&gone, "status", "destroyed");
+    let removal = host.changes().into_iter().find(|line| line.starts_with("DELETE ")).unwrap();
+    assert!(removal.contains("?purge=1&destroy-unreferenced-disks=1"), "{removal}");
     assert_eq!(host.guests(), Vec::<serde_json::Value>::new());
     assert_eq!((host.state()["volumes"].clone(), host.snippet_files()), (before, Vec::<String>::new()));
     let changes = host.changes();
     stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
     assert_eq!(host.changes(), changes, "what is gone is not destroyed again");
+}
+
+/// The guest of this name fetches the agent of the host that carries it, from where that agent listens, under that agent's
+/// CA, and runs nothing else.
+fn is_told_its_parent(host: &FakePve, name: &str, parent: &Path) {
+    let file = |path: &str| user_data(&host.snippets, name, path).unwrap_or_else(|| panic!("{name} has no {path}"));
+    let told = injected(&host.snippets, name);
+    let told = |key: &str| told.get(key).unwrap_or_else(|| panic!("{name} is not told {key}")).as_str();
+    let port = fs::read_to_string(parent.join("port")).unwrap();
+    let servers: Vec<&str> = told("HOMESTAK_SERVER").split(',').collect();
+    let is_parents = |server: &&str| server.rsplit(':').next() == Some(port.trim());
+    assert!(servers.iter().all(is_parents), "{name} on {} is told {servers:?}, not port {port}", host.node);
+    let hash =
+        |bytes: &[u8]| digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let script = file("/usr/local/sbin/homestak-get-agent");
+    let own = hash(&fs::read(&binaries().agent).unwrap());
+    assert!(script.contains(&format!("\nwanted={own}\n")), "{own}: {script}");
+    assert!(servers.iter().all(|server| script.contains(server)), "{script}");
+    let pem = file("/etc/homestak/ca.pem");
+    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
+    let der = STANDARD.decode(lines.collect::<String>()).unwrap();
+    assert_eq!(told("HOMESTAK_CA"), format!("sha256:{}", hash(&der)), "the CA that the program comes under");
 }
 
 #[test]
@@ -115,7 +150,7 @@ fn every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level() {
     let hosts: Vec<_> =
         ["father", "root-pve", "leaf-pve"].map(|node| Arc::new(FakePve::start(&stage, node, 0.0))).into();
     let host = |name: &str| hosts.iter().find(|host| host.node == name).unwrap();
-    let _agent = HostAgent::join(&stage, &hosts[0], &[]);
+    let agent = HostAgent::join(&stage, &hosts[0], &[]);
     let _guests = Guests::keep(&stage, &hosts, &[]);
     for tree in TREES {
         let built = stage.json(0, &["apply", tree.manifest, "-H", "father"]);
@@ -136,6 +171,9 @@ fn every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level() {
                 assert_eq!(facts["homestak"], node["path"].as_str().unwrap());
                 let told = injected(&host(name).snippets, guest["name"].as_str().unwrap());
                 // Each level is reached only from its parent.
+                let parent = tree.guests.iter().find(|(_, below)| below.contains(name)).map(|(above, _)| *above);
+                let parent = parent.map_or_else(|| agent.state(), |above| Guests::state(&stage, host(above), name));
+                is_told_its_parent(host(name), guest["name"].as_str().unwrap(), &parent);
                 assert_eq!(told.contains_key("HOMESTAK_PROVIDER"), node["type"] == "pve", "{told:?}");
             }
         }
@@ -278,7 +316,7 @@ fn a_container_is_made_from_the_newest_debian_and_has_its_agent_before_it_starts
     assert!(made.contains("debian-12-standard_12.7-1"), "the newest: {made}");
     let root = stage.folder().join("containers/30000");
     assert!(root.join("usr/local/bin/homestak-agent").exists());
-    let mounts = std::fs::read_to_string(stage.folder().join("pct/log")).unwrap();
+    let mounts = fs::read_to_string(stage.folder().join("pct/log")).unwrap();
     assert_eq!(mounts, "mount 30000\nunmount 30000\n");
     let again = stage.json(0, &["apply", &file, "-H", "father"]);
     all(&again, "action", "unchanged");

@@ -3,6 +3,10 @@
 //!
 //! The program comes from PyPI, pinned; `make fakepve` installs it below the target folder. Tests that find none are skipped.
 
+mod certificate;
+mod rows;
+mod seen;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,12 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rcgen::{CertificateParams, KeyPair};
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
+pub use self::seen::Seen;
 use crate::binaries::workspace;
 use crate::needs;
 use crate::stage::Stage;
@@ -50,6 +51,8 @@ pub struct FakePve {
     port: u16,
     control: u16,
     fingerprint: String,
+    /// The CA that its certificate is under.
+    pub ca: PathBuf,
     token: String,
     host: String,
 }
@@ -67,13 +70,7 @@ impl FakePve {
         let folder = stage.folder().join(format!("fakepve-{node}"));
         let (snippets, storage) = (folder.join("snippets"), folder.join("storage"));
         fs::create_dir_all(&snippets).expect("a stage's folder can be written");
-        let key = KeyPair::generate().expect("there is chance enough for a key");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let certificate = CertificateParams::new(names).and_then(|params| params.self_signed(&key));
-        let certificate = certificate.expect("a certificate can be made");
-        let (cert, secret) = (folder.join("cert.pem"), folder.join("key.pem"));
-        fs::write(&cert, pem("CERTIFICATE", certificate.der())).expect("a stage's folder can be written");
-        fs::write(&secret, pem("PRIVATE KEY", &key.serialize_der())).expect("a stage's folder can be written");
+        let certificate = certificate::make(&folder);
         let log = fs::File::create(folder.join("fakepve.log")).expect("a stage's folder can be written");
         let python = [python().display().to_string()];
         let mut words = by.iter().chain(&python);
@@ -82,9 +79,9 @@ impl FakePve {
             .arg(workspace().join("tests/fakepve/stage.py"))
             .args(["--host", host, "--node", node, "--token", token, "--time-scale", &scale.to_string()])
             .arg("--cert")
-            .arg(&cert)
+            .arg(&certificate.file)
             .arg("--key")
-            .arg(&secret)
+            .arg(&certificate.key)
             .arg("--storage")
             .arg(&storage)
             .stdin(Stdio::null())
@@ -97,7 +94,6 @@ impl FakePve {
         said.read_line(&mut line).expect("the fake says where it is");
         let told: Value = serde_json::from_str(&line).expect("the fake says where it is, see its log");
         let port = |name: &str| told[name].as_u64().and_then(|port| u16::try_from(port).ok()).expect("it has a port");
-        let hash = digest(&SHA256, certificate.der());
         Self {
             port: port("port"),
             control: port("control"),
@@ -106,7 +102,8 @@ impl FakePve {
             node: node.to_owned(),
             snippets,
             storage,
-            fingerprint: hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
+            fingerprint: certificate.fingerprint,
+            ca: certificate.ca,
             token: token.to_owned(),
             host: host.to_owned(),
         }
@@ -149,15 +146,15 @@ impl FakePve {
         found.unwrap_or_else(|| panic!("{} has no guest {name}, only {guests:#?}", self.node))
     }
 
-    /// Every request that came, `METHOD /path body`, the path without `/api2/json`.
+    /// Every request that came, `METHOD /path?query body`, the path without `/api2/json`.
     pub fn requests(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| seen.line).collect()
+    }
+
+    /// The same, with what is known of each.
+    pub fn seen(&self) -> Vec<Seen> {
         let seen = self.look("/requests");
-        let line = |request: &Value| {
-            let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
-            let path = text("path").trim_start_matches("/api2/json").to_owned();
-            format!("{} {path} {}", text("method"), text("body")).trim().to_owned()
-        };
-        seen.as_array().expect("it lists requests").iter().map(line).collect()
+        seen.as_array().expect("it lists requests").iter().map(Seen::read).collect()
     }
 
     /// The requests that change something.
@@ -218,42 +215,11 @@ impl FakePve {
     }
 }
 
-fn pem(what: &str, der: &[u8]) -> String {
-    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", STANDARD.encode(der))
-}
-
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-/// Asked of a host until it answers, whatever it says until then: a machine that becomes one has to come up first.
-const UNTIL_IT_ANSWERS: &str = "GET /version";
-
-/// The calls that the table of faults (`fakepve/faults.txt`) has rows for, `METHOD /path/{of}/one`.
-fn calls_with_rows() -> Vec<(String, Vec<String>)> {
-    let file = workspace().join("tests/fakepve/faults.txt");
-    let text = fs::read_to_string(file).expect("the table is there");
-    let mut calls: Vec<_> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| {
-            let mut cells = line.split_whitespace();
-            Some((cells.next()?.to_owned(), cells.next()?.split('/').map(str::to_owned).collect()))
-        })
-        .collect();
-    calls.dedup();
-    calls
-}
-
-/// Whether a path is one of those that a template stands for. The last part of a path may be a volume's id, which has slashes
-/// of its own.
-fn is_of(template: &[String], path: &str) -> bool {
-    let parts: Vec<&str> = path.splitn(template.len(), '/').collect();
-    let fits = |(wanted, part): (&String, &&str)| wanted.starts_with('{') || wanted == part;
-    parts.len() == template.len() && template.iter().zip(&parts).all(fits)
 }
 
 impl Drop for FakePve {
@@ -262,13 +228,7 @@ impl Drop for FakePve {
         let asked = if std::thread::panicking() || self.host != "127.0.0.1" { Vec::new() } else { self.requests() };
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let calls = calls_with_rows();
-        let unknown = asked.iter().filter(|request| *request != UNTIL_IT_ANSWERS).find(|request| {
-            let mut words = request.split([' ', '?']);
-            let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            !calls.iter().any(|(of, template)| of == method && is_of(template, path))
-        });
-        if let Some(request) = unknown {
+        if let Some(request) = rows::unknown(&asked) {
             panic!("tests/fakepve/faults.txt says nothing of {request}");
         }
     }
