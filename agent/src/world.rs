@@ -8,7 +8,7 @@ use std::sync::Arc;
 use homestak_node::world::{Configured, Ensure, Ensured, Glance, Owned, Remove, Task, Work, World};
 use homestak_protocol::event::{Facts, Phase};
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::{PveHost, Source};
+use homestak_protocol::message::{Differing, PveHost, Source, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{Configuration, Own};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -227,6 +227,10 @@ impl World for AgentWorld {
 
     fn sources(&self, images: Vec<SiteName>, task: Task) -> Work<'_, Vec<Source>> {
         Box::pin(async move { self.provider()?.sources(images, task).await })
+    }
+
+    fn compare(&self, tree: TreeId, wanted: Vec<Wanted>, task: Task) -> Work<'_, Vec<Differing>> {
+        Box::pin(async move { self.provider()?.compare(tree, wanted, task).await })
     }
 
     fn glance(&self, tree: TreeId, path: NodePath, since: Instant, task: Task) -> Work<'_, Option<Glance>> {

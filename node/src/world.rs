@@ -13,7 +13,7 @@ use homestak_protocol::event::Facts;
 use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Incarnation, RunId, Vmid};
-use homestak_protocol::message::{PveHost, Source};
+use homestak_protocol::message::{Differing, PveHost, Source, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{CloudInit, Configuration, Machine, Own};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -169,6 +169,11 @@ pub trait World: Send + Sync + 'static {
     /// Where these images are on this host, in the order in which they are asked for.
     fn sources(&self, images: Vec<SiteName>, _: Task) -> Work<'_, Vec<Source>> {
         Box::pin(async move { Ok(images.into_iter().map(|_| Source::Absent).collect()) })
+    }
+
+    /// How machines of a tree are not as wanted; those that are, or are not there, are left out.
+    fn compare(&self, _: TreeId, _: Vec<Wanted>, _: Task) -> Work<'_, Vec<Differing>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     /// Looks what a machine waits for that has been started `since` a while and whose agent has not joined. None where

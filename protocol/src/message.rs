@@ -14,7 +14,7 @@ use crate::event::{Entry, Facts, NodeView, Presence, Progress};
 use crate::fault::Fault;
 use crate::ids::{Generation, Incarnation, JournalId, Position, Vmid};
 use crate::name::SiteName;
-use crate::order::{Directive, OpaqueOrder, Verb};
+use crate::order::{Directive, Machine, OpaqueOrder, Verb};
 use crate::path::{NodePath, TreeId};
 use crate::secret::Secret;
 use crate::version::Range;
@@ -268,6 +268,16 @@ pub enum Request {
         /// As manifests name them.
         images: Vec<SiteName>,
     },
+    /// Look how machines of this tree on the host at this place are not as wanted, or hand the word on towards it. From
+    /// [`crate::version::COMPARE`] on.
+    Compare {
+        /// The host's place.
+        at: NodePath,
+        /// The tree.
+        tree: TreeId,
+        /// The machines.
+        wanted: Vec<Wanted>,
+    },
 }
 
 /// The answer to it.
@@ -287,6 +297,30 @@ pub enum Reply {
     Described(PveHost),
     /// Where the images are, in the order in which they were asked for.
     Sources(Vec<Source>),
+    /// How machines are not as wanted.
+    Compared(Vec<Differing>),
+}
+
+/// What a machine is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The node.
+    pub path: NodePath,
+    /// As ordered.
+    pub machine: Machine,
+    /// Its address with the prefix length; none for DHCP.
+    pub address: Option<String>,
+    /// The way out of its network.
+    pub gateway: Option<String>,
+}
+
+/// A machine that is not as wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differing {
+    /// The node.
+    pub path: NodePath,
+    /// In what, `cores 4 → 2`.
+    pub what: Vec<String>,
 }
 
 /// A Proxmox VE host, as its own agent knows it: what a site's `nodes/NAME.yaml` and its secrets say of one. It travels only

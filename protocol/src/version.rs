@@ -11,7 +11,7 @@ pub const ALPN_LINK: &[u8] = b"homestak/1";
 pub const ALPN_ENROL: &[u8] = b"homestak-enrol/1";
 
 /// The protocol numbers that this build speaks.
-pub const SUPPORTED: Range = Range { lowest: 1, highest: 7 };
+pub const SUPPORTED: Range = Range { lowest: 1, highest: 8 };
 
 /// The first protocol number whose parents understand [`crate::message::Opening::Fetch`]; an older one would take it for
 /// foul play and close the link.
@@ -31,6 +31,9 @@ pub const INVENTORY: u16 = 5;
 /// The first protocol number whose parents understand [`crate::message::Fetch::Image`], and whose children
 /// [`crate::message::Request::Sources`].
 pub const IMAGES: u16 = 7;
+
+/// The first protocol number whose children understand [`crate::message::Request::Compare`].
+pub const COMPARE: u16 = 8;
 
 /// The first protocol number whose children read version 2 of orders, whether their Hello says so or is known only to their
 /// parent.

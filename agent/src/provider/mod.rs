@@ -16,7 +16,7 @@ use homestak_node::source::Shelf;
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::ids::{Incarnation, Vmid};
-use homestak_protocol::message::Source;
+use homestak_protocol::message::{Differing, Source, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
 use serde::Serialize;
@@ -132,6 +132,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Where these images are on this host, in the order in which they are asked for.
     fn sources(&self, images: Vec<SiteName>, task: Task) -> Work<'_, Vec<Source>>;
+
+    /// How machines of a tree are not as wanted; those that are, or are not there, are left out.
+    fn compare(&self, tree: TreeId, wanted: Vec<Wanted>, task: Task) -> Work<'_, Vec<Differing>>;
 
     /// What of images can be given to children.
     fn shelf(&self) -> Option<Arc<dyn Shelf>> {

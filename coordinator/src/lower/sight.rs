@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use homestak_protocol::event::Action;
 use homestak_protocol::ids::Vmid;
-use homestak_protocol::message::Seen;
+use homestak_protocol::message::{Differing, Seen};
 use homestak_protocol::path::NodePath;
 
 use super::{Comparison, Planned};
@@ -14,6 +14,7 @@ use super::{Comparison, Planned};
 pub struct Sight {
     looked: BTreeSet<NodePath>,
     seen: BTreeMap<NodePath, Seen>,
+    differing: BTreeMap<NodePath, Vec<String>>,
 }
 
 impl Sight {
@@ -32,6 +33,11 @@ impl Sight {
     /// The id of a machine that is there.
     pub fn vmid(&self, path: &NodePath) -> Option<Vmid> {
         self.seen.get(path)?.vmid
+    }
+
+    /// A machine that is there is not as wanted.
+    pub fn differs(&mut self, machine: Differing) {
+        self.differing.insert(machine.path, machine.what);
     }
 
     /// Says of each node what an apply will really find.
@@ -61,8 +67,16 @@ impl Sight {
                 planned.action = Action::Adopted;
                 planned.reason = Some("it is there, and its host has it not on record".to_owned());
             }
-            Some(machine) if !machine.running && of_record => {
-                planned.reason.get_or_insert_with(|| "it does not run, and will be started".to_owned());
+            Some(machine) if of_record => {
+                let found = self.differing.get(&planned.node.path).into_iter().flatten();
+                let differing: Vec<String> = found.filter(|what| !planned.tells(what)).cloned().collect();
+                if !differing.is_empty() {
+                    planned.action = Action::Updated;
+                    let told = planned.reason.take().into_iter();
+                    planned.reason = Some(told.chain(differing).collect::<Vec<_>>().join(", "));
+                } else if !machine.running {
+                    planned.reason.get_or_insert_with(|| "it does not run, and will be started".to_owned());
+                }
             }
             Some(_) => {}
         }
@@ -70,6 +84,12 @@ impl Sight {
 }
 
 impl Planned {
+    /// Whether it is told already that this will be changed.
+    fn tells(&self, what: &str) -> bool {
+        let noun = what.split(' ').next().unwrap_or(what);
+        self.reason.iter().flat_map(|reason| reason.split(", ")).any(|told| told.split(' ').next() == Some(noun))
+    }
+
     /// What is on record as existing is not there.
     fn lost(&mut self, reason: Option<&str>) {
         self.action = match self.action {

@@ -1,15 +1,17 @@
 //! Asks hosts which machines of a tree they really have, level by level, for as long as somebody waits for a plan.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use homestak_protocol::event::NodeView;
+use homestak_protocol::message::Wanted;
 use homestak_protocol::order::NodeKind;
 use homestak_protocol::path::{NodePath, TreeId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Reach};
-use crate::lower::{Sight, may_exist};
+use crate::lower::{Resolved, Sight, may_exist};
 use crate::store::Record;
 
 /// How long a plan waits for hosts to look, all levels together.
@@ -44,6 +46,44 @@ impl<R: Record, C: Reach> Engine<R, C> {
             }
         }
         (sight, notes)
+    }
+}
+
+impl<R: Record, C: Reach> Engine<R, C> {
+    /// How the machines that are there are not as this manifest wants them, as their hosts see it. The notes name hosts that
+    /// could not be asked, so that the record has to do.
+    pub(super) async fn compare_at(&self, tree: &TreeId, resolved: &Resolved, sight: &mut Sight) -> Vec<String> {
+        let end = Instant::now() + LIMIT;
+        let mut wanted: BTreeMap<NodePath, Vec<Wanted>> = BTreeMap::new();
+        for node in resolved.nodes.iter().filter(|node| sight.holds(&node.planned.path)) {
+            let (path, told) = (node.planned.path.clone(), &node.cloud_init);
+            if let Some(at) = path.parent() {
+                let (address, gateway) = (told.address.clone(), told.gateway.clone());
+                let machine = node.planned.machine.clone();
+                wanted.entry(at).or_default().push(Wanted { path, machine, address, gateway });
+            }
+        }
+        let mut asked = JoinSet::new();
+        for (at, wanted) in wanted {
+            let (core, tree) = (self.core().clone(), tree.clone());
+            asked.spawn(async move {
+                let told = timeout_at(end, core.compare(at.clone(), tree, wanted)).await;
+                (at, told)
+            });
+        }
+        let mut notes = Vec::new();
+        while let Some(Ok((at, told))) = asked.join_next().await {
+            let why = match told {
+                Ok(Ok(differing)) => {
+                    differing.into_iter().for_each(|machine| sight.differs(machine));
+                    continue;
+                }
+                Ok(Err(fault)) => fault.message,
+                Err(_) => format!("no answer within {} s", LIMIT.as_secs()),
+            };
+            notes.push(format!("{at} was not asked how its machines are, so they are as on record: {why}"));
+        }
+        notes
     }
 }
 

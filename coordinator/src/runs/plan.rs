@@ -37,7 +37,8 @@ impl<R: Record, C: Reach> Engine<R, C> {
         let wanted: Vec<PlannedNode> = ready.resolved.nodes.iter().map(|node| node.planned.clone()).collect();
         let mut comparison = lower::compare(&wanted, former.as_ref(), &views, request.prune);
         self.meets_no_other(&tree, &comparison, request.prune).await?;
-        let (sight, unasked) = self.look_at(&tree, &views).await;
+        let (mut sight, mut unasked) = self.look_at(&tree, &views).await;
+        unasked.extend(self.compare_at(&tree, &ready.resolved, &mut sight).await);
         sight.correct(&mut comparison);
         let mut sources = self.image_sources(&tree, &ready.resolved, &comparison, &sight).await;
         let missing = missing_images(&comparison, &sources);

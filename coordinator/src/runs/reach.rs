@@ -3,7 +3,7 @@
 use homestak_node::runtime::{Handle, RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::Presence;
 use homestak_protocol::fault::Fault;
-use homestak_protocol::message::{Held, PveHost, Seen, Source, Surveyed};
+use homestak_protocol::message::{Differing, Held, PveHost, Seen, Source, Surveyed, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::Directive;
 use homestak_protocol::path::{NodePath, TreeId};
@@ -36,6 +36,13 @@ pub trait Reach: Clone + Send + Sync + 'static {
     fn inventory(&self, at: NodePath) -> impl Future<Output = Result<Vec<Held>, Fault>> + Send;
     /// Asks a host which of these images it has.
     fn sources(&self, at: NodePath, images: Vec<SiteName>) -> impl Future<Output = Result<Vec<Source>, Fault>> + Send;
+    /// Asks a host how machines of a tree are not as wanted.
+    fn compare(
+        &self,
+        at: NodePath,
+        tree: TreeId,
+        wanted: Vec<Wanted>,
+    ) -> impl Future<Output = Result<Vec<Differing>, Fault>> + Send;
     /// Has a host destroy a machine that no tree names; it is gone once this returns.
     fn discard(&self, at: NodePath, machine: Held) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Asks a host what it is, its API token included.
@@ -84,6 +91,10 @@ impl Reach for Handle {
     }
     async fn sources(&self, at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
         Handle::sources(self, at, images).await
+    }
+
+    async fn compare(&self, at: NodePath, tree: TreeId, wanted: Vec<Wanted>) -> Result<Vec<Differing>, Fault> {
+        Handle::compare(self, at, tree, wanted).await
     }
     async fn discard(&self, at: NodePath, machine: Held) -> Result<(), Fault> {
         Handle::discard(self, at, machine).await

@@ -2,13 +2,13 @@
 //! the answer back.
 
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::{Held, Request};
+use homestak_protocol::message::{Held, Request, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
-use homestak_protocol::version::{DESCRIBE, IMAGES, INVENTORY, LOOK};
+use homestak_protocol::version::{COMPARE, DESCRIBE, IMAGES, INVENTORY, LOOK};
 
 use super::requests::{absent, answer};
-use super::step::{Effect, Sent, Ticket};
+use super::step::{Effect, Inquiry, Sent, Ticket};
 use super::{Core, Gathered};
 
 /// A question.
@@ -26,6 +26,13 @@ pub enum Question {
         /// As manifests name them.
         images: Vec<SiteName>,
     },
+    /// How machines of a tree are not as wanted.
+    Compare {
+        /// The tree.
+        tree: TreeId,
+        /// The machines.
+        wanted: Vec<Wanted>,
+    },
     /// That it destroy a machine that no tree names.
     Discard {
         /// The machine, as it has told of it.
@@ -42,6 +49,7 @@ impl Question {
             Question::Look { .. } => LOOK,
             Question::Inventory | Question::Discard { .. } => INVENTORY,
             Question::Sources { .. } => IMAGES,
+            Question::Compare { .. } => COMPARE,
             Question::Describe => DESCRIBE,
         }
     }
@@ -52,6 +60,7 @@ impl Question {
             Question::Look { tree } => Request::Look { at, tree },
             Question::Inventory => Request::Inventory { at },
             Question::Sources { images } => Request::Sources { at, images },
+            Question::Compare { tree, wanted } => Request::Compare { at, tree, wanted },
             Question::Discard { machine } => Request::Discard { at, machine },
             Question::Describe => Request::Describe { at },
         }
@@ -70,23 +79,25 @@ impl Core {
 
     /// Puts it to this process's edge.
     fn put(&self, ticket: Ticket, question: Question) -> Result<Effect, Fault> {
-        Ok(match question {
+        let inquiry = match question {
             Question::Look { tree } => {
                 let lives = self.trees.get(&tree).map(|held| held.operator.lives()).unwrap_or_default();
-                Effect::Look { ticket, tree, lives }
+                Inquiry::Look { tree, lives }
             }
-            Question::Inventory => Effect::Inventory { ticket },
-            Question::Sources { images } => Effect::Sources { ticket, images },
+            Question::Inventory => Inquiry::Inventory,
+            Question::Sources { images } => Inquiry::Sources(images),
+            Question::Compare { tree, wanted } => Inquiry::Compare { tree, wanted },
             Question::Discard { machine } => {
                 let held = self.trees.get(&machine.tree).map(|held| &held.operator);
                 if held.is_some_and(|tree| !tree.state().settled && tree.has_child(&machine.path)) {
                     let text = format!("{} is being worked on: its tree is not settled", machine.path);
                     return Err(Fault::new(Code::Busy, text).at(&machine.path));
                 }
-                Effect::Discard { ticket, machine }
+                Inquiry::Discard(machine)
             }
-            Question::Describe => Effect::Describe { ticket },
-        })
+            Question::Describe => Inquiry::Describe,
+        };
+        Ok(Effect::Inquire { ticket, inquiry })
     }
 
     /// Hands it on to the child that its place is at or below, if that one knows it.

@@ -38,6 +38,9 @@ impl Core {
             Request::Look { at, tree } => return self.question(ticket, at, Question::Look { tree }, all),
             Request::Inventory { at } => return self.question(ticket, at, Question::Inventory, all),
             Request::Sources { at, images } => return self.question(ticket, at, Question::Sources { images }, all),
+            Request::Compare { at, tree, wanted } => {
+                return self.question(ticket, at, Question::Compare { tree, wanted }, all);
+            }
             Request::Discard { at, machine } => return self.question(ticket, at, Question::Discard { machine }, all),
             Request::Describe { at } => return self.question(ticket, at, Question::Describe, all),
         };

@@ -11,7 +11,7 @@ use homestak_protocol::event::{Drift, Event, NodeView, Phase, Presence, Progress
 use homestak_protocol::extras::MachineExtras;
 use homestak_protocol::fault::Fault;
 use homestak_protocol::ids::{Generation, Incarnation, JournalId, Position, RunId};
-use homestak_protocol::message::{Held, Hello, Reply, Report, Request, Surveyed};
+use homestak_protocol::message::{Held, Hello, Reply, Report, Request, Surveyed, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{CloudInit, Configuration, Directive, Machine, OpaqueOrder, Own, Policy, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -230,16 +230,8 @@ pub enum Effect {
     Ack { path: NodePath, link: LinkId, upto: Position },
     /// Close a link.
     Close { path: NodePath, link: LinkId, why: Fault },
-    /// Look which machines of a tree there are, and answer whoever holds the ticket; those with these lives are on record.
-    Look { ticket: Ticket, tree: TreeId, lives: BTreeMap<NodePath, Incarnation> },
-    /// Look which machines of any tree there are, and answer whoever holds the ticket.
-    Inventory { ticket: Ticket },
-    /// Look for these images, and answer whoever holds the ticket.
-    Sources { ticket: Ticket, images: Vec<SiteName> },
-    /// Destroy this machine, and answer whoever holds the ticket.
-    Discard { ticket: Ticket, machine: Held },
-    /// Find out what this machine is as a host, and answer whoever holds the ticket.
-    Describe { ticket: Ticket },
+    /// Find out something of this host, and answer whoever holds the ticket.
+    Inquire { ticket: Ticket, inquiry: Inquiry },
     /// Answer whoever holds the ticket.
     Answer { ticket: Ticket, answer: Answer },
     /// Tell the parent.
@@ -252,6 +244,23 @@ pub enum Effect {
     Unwatch { tree: TreeId, path: NodePath },
     /// Tell whoever listens in this process.
     Told(Told),
+}
+
+/// What is to be found out of this host, or done to it, whatever the record says.
+#[derive(Debug)]
+pub enum Inquiry {
+    /// Which machines of a tree there are; those with these lives are on record.
+    Look { tree: TreeId, lives: BTreeMap<NodePath, Incarnation> },
+    /// Which machines of any tree there are.
+    Inventory,
+    /// Where these images are.
+    Sources(Vec<SiteName>),
+    /// How machines of a tree are not as wanted.
+    Compare { tree: TreeId, wanted: Vec<Wanted> },
+    /// Destroy this machine.
+    Discard(Held),
+    /// What this machine is as a host.
+    Describe,
 }
 
 impl Effect {
@@ -270,6 +279,7 @@ impl Effect {
                 Request::Discard { .. } => "send-discard",
                 Request::Describe { .. } => "send-describe",
                 Request::Sources { .. } => "send-sources",
+                Request::Compare { .. } => "send-compare",
             }),
             Effect::Ack { .. } => Some("ack"),
             Effect::Answer { .. } => Some("answer"),

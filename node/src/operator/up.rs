@@ -274,7 +274,8 @@ impl Operator {
             | Reply::Seen(_)
             | Reply::Inventory(_)
             | Reply::Described(_)
-            | Reply::Sources(_) => {
+            | Reply::Sources(_)
+            | Reply::Compared(_) => {
                 self.delegated(child, cx);
             }
         }

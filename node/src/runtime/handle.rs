@@ -3,7 +3,7 @@
 use homestak_protocol::event::{Drift, Presence};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Generation;
-use homestak_protocol::message::{Held, PveHost, Reply, Seen, Source, Surveyed, Welcome};
+use homestak_protocol::message::{Differing, Held, PveHost, Reply, Seen, Source, Surveyed, Wanted, Welcome};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{Directive, Spec};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -124,6 +124,14 @@ impl Handle {
     pub async fn sources(&self, at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
         match self.question(at, Question::Sources { images }).await? {
             Reply::Sources(sources) => Ok(sources),
+            _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
+        }
+    }
+
+    /// Asks a host how machines of a tree are not as wanted; those that are, or are not there, are left out.
+    pub async fn compare(&self, at: NodePath, tree: TreeId, wanted: Vec<Wanted>) -> Result<Vec<Differing>, Fault> {
+        match self.question(at, Question::Compare { tree, wanted }).await? {
+            Reply::Compared(differing) => Ok(differing),
             _ => Err(Fault::new(Code::Protocol, "a look was answered with something else")),
         }
     }

@@ -19,7 +19,7 @@ use super::timers::Timers;
 use super::{BootSource, Update, look};
 use crate::core::Core;
 use crate::core::record::Record;
-use crate::core::step::{Answer, Effect, Input, Moment, Output, Ticket, Told, Who, Work};
+use crate::core::step::{Answer, Effect, Input, Inquiry, Moment, Output, Ticket, Told, Who, Work};
 use crate::crash::{self, Side};
 use crate::journal::Journal;
 use crate::lifecycle::Lifecycle;
@@ -394,13 +394,7 @@ impl Shell {
                 self.command(link, LinkCommand::Close(why));
                 self.links.remove(&link);
             }
-            Effect::Look { ticket, tree, lives } => {
-                self.look(ticket, |world, end| look::reply(world, tree, lives, end))
-            }
-            Effect::Inventory { ticket } => self.look(ticket, look::inventory),
-            Effect::Sources { ticket, images } => self.look(ticket, |world, end| look::sources(world, images, end)),
-            Effect::Describe { ticket } => self.look(ticket, look::description),
-            Effect::Discard { ticket, machine } => self.look(ticket, |world, end| look::discard(world, machine, end)),
+            Effect::Inquire { ticket, inquiry } => self.look(ticket, inquiry),
             Effect::Watch { tree, path, scope, generation } => {
                 self.watch(Scope { tree, run: scope, generation }, path);
             }
@@ -451,11 +445,9 @@ impl Shell {
     }
 
     /// Looks at machines in a task of its own, and answers whoever holds the ticket.
-    fn look<F>(&self, ticket: Ticket, look: impl FnOnce(Arc<dyn World>, CancellationToken) -> F)
-    where
-        F: Future<Output = Reply> + Send + 'static,
-    {
-        let (looking, inner) = (look(Arc::clone(&self.world), self.life.ending.child_token()), self.inner.clone());
+    fn look(&self, ticket: Ticket, inquiry: Inquiry) {
+        let looking = look::answer(Arc::clone(&self.world), inquiry, self.life.ending.child_token());
+        let inner = self.inner.clone();
         self.life.tracker.spawn(async move { inner.send(Inner::Looked(ticket, looking.await)).await.is_ok() });
     }
 

@@ -309,11 +309,7 @@ impl Sim {
                 self.clock.after(after_ms, Happening::Timer(pid, life, Box::new(key)));
             }
             // Nobody looks here: plans are not part of this.
-            Effect::Look { .. }
-            | Effect::Inventory { .. }
-            | Effect::Sources { .. }
-            | Effect::Discard { .. }
-            | Effect::Describe { .. } => {}
+            Effect::Inquire { .. } => {}
             Effect::Watch { .. } | Effect::Unwatch { .. } | Effect::Told(_) => {}
         }
     }

@@ -49,6 +49,7 @@ fn of_reply(reply: &Reply) -> String {
         Reply::Inventory(_) => "inventory".to_owned(),
         Reply::Described(_) => "described".to_owned(),
         Reply::Sources(_) => "sources".to_owned(),
+        Reply::Compared(_) => "compared".to_owned(),
     }
 }
 
@@ -99,10 +100,7 @@ pub(crate) fn of_effect(effect: &Effect) -> Option<String> {
         Effect::Answer { answer: Answer::Reply(reply), .. } => format!("> answer {}", of_reply(reply)),
         Effect::Answer { answer, .. } => format!("> answer {answer:?}"),
         Effect::Timer { key, after_ms } => format!("> timer {:?} {:?} e{} {after_ms}", key.who, key.kind, key.epoch),
-        Effect::Look { .. } | Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
-        Effect::Inventory { .. } | Effect::Sources { .. } | Effect::Discard { .. } | Effect::Describe { .. } => {
-            return None;
-        }
+        Effect::Inquire { .. } | Effect::Ack { .. } | Effect::Report(_) | Effect::Told(_) => return None,
         Effect::Watch { .. } | Effect::Unwatch { .. } => return None,
     })
 }

@@ -215,6 +215,16 @@ fn requests(folder: &mut Folder) {
             machine: Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
         };
         Request::Describe { .. } => "request_describe", Request::Describe { at: edge() };
+        Request::Compare { .. } => "request_compare", Request::Compare {
+            at: edge(),
+            tree: tree(),
+            wanted: vec![Wanted {
+                path: edge(),
+                machine: machine(NodeKind::Vm),
+                address: Some("192.0.2.7/24".into()),
+                gateway: Some("192.0.2.1".into()),
+            }],
+        };
     });
     folder.message(
         "request_order_with_word",
@@ -238,6 +248,8 @@ fn requests(folder: &mut Folder) {
             Held { tree: tree(), path: edge(), vmid: Vmid::new(99_012), running: true },
             Held { tree: tree(), path: edge(), vmid: None, running: false },
         ]);
+        Reply::Compared(_) => "reply_compared",
+            Reply::Compared(vec![Differing { path: edge(), what: vec!["cores 4 → 2".into()] }]);
         Reply::Described(_) => "reply_described", Reply::Described(PveHost {
             node: "father".into(),
             version: "9.0.3".into(),

@@ -8,6 +8,7 @@
 )]
 
 mod crash;
+mod drift;
 mod faults;
 mod images;
 mod import;

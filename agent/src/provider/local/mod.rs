@@ -32,9 +32,9 @@ use homestak_node::lifecycle::Lifecycle;
 use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::Source;
+use homestak_protocol::message::{Differing, Source, Wanted};
 use homestak_protocol::name::SiteName;
-use homestak_protocol::path::NodePath;
+use homestak_protocol::path::{NodePath, TreeId};
 use tokio::sync::OwnedMutexGuard;
 
 use self::claims::{Claim, Claims};
@@ -231,6 +231,11 @@ impl Provider for Local {
     fn sources(&self, images: Vec<SiteName>, _task: Task) -> Work<'_, Vec<Source>> {
         // Every image is made when it is needed, and nothing of it is real.
         Box::pin(async move { Ok(images.into_iter().map(|_| Source::Simulated).collect()) })
+    }
+
+    fn compare(&self, _tree: TreeId, _wanted: Vec<Wanted>, _task: Task) -> Work<'_, Vec<Differing>> {
+        // A machine here is what its record says, and nobody else writes that.
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn sight(&self, machine: Identity, _task: Task) -> Work<'_, Option<Sight>> {

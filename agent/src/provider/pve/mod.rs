@@ -6,14 +6,15 @@
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
 //! - `owner`, `find`: whose a guest is; `sight`: how one looks from the outside; `limits`: how much is done at once.
-//! - `make`, `adopt`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made
-//!   from. - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
+//! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made from.
+//! - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
 
 mod adopt;
 mod api;
 mod bring;
 mod ct;
 mod deed;
+mod drift;
 mod find;
 mod image;
 mod limits;
@@ -41,9 +42,9 @@ use homestak_node::world::{Ensure, Ensured, Task, Work};
 use homestak_protocol::event::Facts;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Incarnation;
-use homestak_protocol::message::Source;
+use homestak_protocol::message::{Differing, Source, Wanted};
 use homestak_protocol::name::SiteName;
-use homestak_protocol::path::NodePath;
+use homestak_protocol::path::{NodePath, TreeId};
 use tokio::sync::OnceCell;
 
 pub(crate) use self::api::{Api, Greeting, token_of};
@@ -155,17 +156,15 @@ impl Host {
         let config = self.api.config(guest).await?;
         Ok(Ownership::of(guest, &config).map_or(Incarnation::from_bits(0), |ours| ours.incarnation))
     }
+}
 
+impl Pve {
     async fn owned(&self) -> Result<Vec<Owned>, CallError> {
-        let seen = self.seen().await?;
+        let seen = self.host.seen().await?;
+        let guests = seen.owned().map(|guest| (guest.clone(), ())).collect();
         let mut owned = Vec::new();
-        for guest in seen.owned() {
-            let config = match self.api.config(guest).await {
-                // It went while we looked.
-                Err(error) if error.class == Class::Gone => continue,
-                other => other?,
-            };
-            let Some(ours) = Ownership::of(guest, &config) else {
+        for (guest, (), config) in self.configured(guests).await? {
+            let Some(ours) = Ownership::of(&guest, &config) else {
                 tracing::warn!(guest = %guest.noun(), "it has a tag of homestak, but its description does not belong to it");
                 continue;
             };
@@ -179,6 +178,7 @@ impl Host {
                 running: guest.status == "running",
             });
         }
+        owned.sort_by_key(|machine| machine.vmid);
         Ok(owned)
     }
 }
@@ -248,6 +248,10 @@ impl Provider for Pve {
         })
     }
 
+    fn compare(&self, tree: TreeId, wanted: Vec<Wanted>, task: Task) -> Work<'_, Vec<Differing>> {
+        Box::pin(async move { unless_cancelled(&task, self.compared(tree, wanted)).await })
+    }
+
     fn sight(&self, machine: Identity, task: Task) -> Work<'_, Option<Sight>> {
         Box::pin(async move { unless_cancelled(&task, self.host.sight(&machine)).await })
     }
@@ -262,7 +266,7 @@ impl Provider for Pve {
 
     fn list_owned(&self, task: Task) -> Work<'_, Vec<Owned>> {
         Box::pin(async move {
-            let listed = async { self.host.owned().await.map_err(|error| error.fault(Code::Provision)) };
+            let listed = async { self.owned().await.map_err(|error| error.fault(Code::Provision)) };
             unless_cancelled(&task, listed).await
         })
     }

@@ -46,7 +46,7 @@ impl Host {
         KINDS.map(|kind| format!("{kind}={storage}:snippets/{name}-{kind}.yaml")).join(",")
     }
 
-    fn snippet(&self, name: &str, kind: &str) -> PathBuf {
+    pub(super) fn snippet(&self, name: &str, kind: &str) -> PathBuf {
         self.settings.snippets_dir.join(format!("{name}-{kind}.yaml"))
     }
 

@@ -2,7 +2,7 @@
 
 use homestak_node::world::Ensure;
 use homestak_protocol::ids::Vmid;
-use homestak_protocol::order::CloudInit;
+use homestak_protocol::order::Machine;
 
 use super::Host;
 use super::api::Form;
@@ -39,7 +39,7 @@ impl Host {
             .with(DISK, disk)
             .with("ide2", format_args!("{storage}:cloudinit"))
             .with("boot", format_args!("order={DISK}"))
-            .with(CARD, format_args!("virtio={},bridge={}", mac(&ours.identity), self.bridge(ask)))
+            .with(CARD, format_args!("virtio={},bridge={}", mac(&ours.identity), self.bridge(&ask.machine)))
             .with("cicustom", self.cicustom(name))
     }
 
@@ -48,8 +48,9 @@ impl Host {
         let init = &ask.cloud_init;
         let keys = (!init.ssh_keys.is_empty()).then(|| init.ssh_keys.join("\n"));
         let dns = (!init.dns_servers.is_empty()).then(|| init.dns_servers.join(" "));
+        let own = address(init.address.as_deref(), init.gateway.as_deref());
         let card =
-            format!("name=eth0,hwaddr={},bridge={},{},type=veth", mac(&ours.identity), self.bridge(ask), address(init));
+            format!("name=eth0,hwaddr={},bridge={},{},type=veth", mac(&ours.identity), self.bridge(&ask.machine), own);
         common(Form::new().with("vmid", vmid).with("hostname", ask.path.name()), ask, ours)
             .with("ostemplate", template)
             .with(ROOTFS, format_args!("{storage}:{}", ask.machine.disk_gib))
@@ -62,8 +63,8 @@ impl Host {
     }
 
     /// The bridge that it is on.
-    pub(super) fn bridge<'a>(&'a self, ask: &'a Ensure) -> &'a str {
-        ask.machine.bridge.as_deref().unwrap_or(&self.settings.bridge)
+    pub(super) fn bridge<'a>(&'a self, machine: &'a Machine) -> &'a str {
+        machine.bridge.as_deref().unwrap_or(&self.settings.bridge)
     }
 }
 
@@ -77,12 +78,12 @@ fn common(form: Form, ask: &Ensure, ours: &Ownership) -> Form {
 }
 
 /// A container's address, as its card has it.
-fn address(init: &CloudInit) -> String {
-    match &init.address {
+pub(super) fn address(address: Option<&str>, gateway: Option<&str>) -> String {
+    match address {
         None => "ip=dhcp".to_owned(),
         Some(address) => {
             let (ip, gw) = if address.contains(':') { ("ip6", "gw6") } else { ("ip", "gw") };
-            let gateway = init.gateway.as_ref().map(|gateway| format!(",{gw}={gateway}")).unwrap_or_default();
+            let gateway = gateway.map(|gateway| format!(",{gw}={gateway}")).unwrap_or_default();
             format!("{ip}={address}{gateway}")
         }
     }

@@ -8,7 +8,7 @@ use homestak_node::runtime::{RootOrder, TreeSnapshot, Update};
 use homestak_protocol::event::{Action, NodeView, Presence, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::{Generation, RunId, Vmid};
-use homestak_protocol::message::{Held, PveHost, Seen, Source, Surveyed};
+use homestak_protocol::message::{Differing, Held, PveHost, Seen, Source, Surveyed, Wanted};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::{Directive, Order, Verb};
 use homestak_protocol::path::{NodePath, TreeId};
@@ -241,6 +241,10 @@ impl Reach for Fake {
 
     async fn sources(&self, _at: NodePath, images: Vec<SiteName>) -> Result<Vec<Source>, Fault> {
         Ok(images.into_iter().map(|_| Source::Simulated).collect())
+    }
+
+    async fn compare(&self, _at: NodePath, _tree: TreeId, _wanted: Vec<Wanted>) -> Result<Vec<Differing>, Fault> {
+        Ok(Vec::new())
     }
 
     async fn discard(&self, _at: NodePath, _machine: Held) -> Result<(), Fault> {
