@@ -1,5 +1,7 @@
 //! A machine that is there: what of it is not as ordered, and putting it right where PVE can do so in place.
 
+use std::sync::Arc;
+
 use homestak_node::world::{Ensure, Ensured, Found, Task};
 use homestak_protocol::fault::{Code, Fault};
 
@@ -7,6 +9,7 @@ use super::Host;
 use super::api::{Form, Guest, GuestKind};
 use super::deed::Call;
 use super::drift::{GIB, Shape, disk_of};
+use super::limits::Gate;
 use super::make::ordered_address;
 use super::owner::Ownership;
 use super::record::Record;
@@ -21,6 +24,7 @@ impl Host {
         identity: &Identity,
         guest: &Guest,
         record: Option<Record>,
+        gate: &Arc<Gate>,
         task: &Task,
     ) -> Result<Ensured, Fault> {
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
@@ -67,7 +71,7 @@ impl Host {
             runs = false;
         }
         if guest.kind == GuestKind::Lxc && !runs {
-            self.furnish(ask, guest.vmid).await?;
+            self.furnish(ask, &mut kept, gate).await.map_err(fault)?;
         }
         if !form.is_empty() {
             (task.progress)(format!("changing {}", guest.noun()));

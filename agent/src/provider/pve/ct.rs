@@ -6,8 +6,10 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use homestak_node::crash::Side;
 use homestak_node::world::Ensure;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
@@ -15,28 +17,68 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::Host;
+use super::api::Class;
+use super::limits::Gate;
+use super::record::{Deed, Record, Step};
+use super::task::Undone;
 use crate::cloud_init::{ENVIRONMENT, PROGRAM, UNIT, UNIT_PATH, environment};
 
 /// How long mounting may take.
 const MOUNTING: Duration = Duration::from_secs(60);
+/// The crash point around it.
+const FURNISHING: &str = "pve.furnish";
 /// What makes the unit start.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/homestak-agent.service";
 
 impl Host {
-    /// Puts the agent and what it is told into a container that does not run.
-    pub(super) async fn furnish(&self, ask: &Ensure, vmid: Vmid) -> Result<(), Fault> {
-        let mounted = pct(&self.pct, "mount", vmid).await?;
-        let root = mount_point(&mounted, vmid);
-        let told = environment(&ask.boot, ask.path.name(), None);
-        let program = self.program.path().to_owned();
-        let put = tokio::task::spawn_blocking(move || put(&root, &program, &told)).await;
-        let unmounted = pct(&self.pct, "unmount", vmid).await;
-        let failed = |why: String| {
-            let message = format!("the agent cannot be put into CT {vmid}: {why}");
-            Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
-        };
-        put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        unmounted.map(drop)
+    /// Puts the agent and what it is told into a container that does not run. PVE locks a container for as long as it is
+    /// mounted, so that is on record before, and once begun goes on to its end, whether somebody waits for it or not; so long
+    /// nobody else passes its gate.
+    pub(super) async fn furnish(&self, ask: &Ensure, record: &mut Record, gate: &Arc<Gate>) -> Result<(), Undone> {
+        record.step = Some(Step { deed: Deed::Furnish, task: None });
+        self.put(record)?;
+        let (vmid, told) = (record.vmid, environment(&ask.boot, ask.path.name(), None));
+        let (program, pct_program) = (self.program.path().to_owned(), self.pct.clone());
+        let (crash, place, gate) = (self.crash.clone(), self.place.clone(), Arc::clone(gate));
+        let furnishing = self.life.tracker.spawn(async move {
+            let _gate = gate;
+            crash.reach(FURNISHING, Side::Before, &place);
+            let mounted = pct(&pct_program, "mount", vmid).await?;
+            let root = mount_point(&mounted, vmid);
+            let put = tokio::task::spawn_blocking(move || put(&root, &program, &told)).await;
+            crash.reach(FURNISHING, Side::After, &place);
+            let unmounted = pct(&pct_program, "unmount", vmid).await;
+            let failed = |why: String| {
+                let message = format!("the agent cannot be put into CT {vmid}: {why}");
+                Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
+            };
+            put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+            unmounted.map(drop)
+        });
+        let furnished = furnishing.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, error.to_string())));
+        furnished.map_err(|fault| Undone::Refused(Box::new(fault)))?;
+        record.step = None;
+        self.put(record)
+    }
+
+    /// Takes back what is left of furnishing a container by somebody who died at it.
+    pub(super) async fn unfurnish(&self, record: &Record) -> Result<(), Undone> {
+        let vmid = record.vmid;
+        let refused = |fault: Fault| Undone::Refused(Box::new(fault));
+        tracing::info!(%vmid, "a container may have been left mounted");
+        if let Err(fault) = pct(&self.pct, "unmount", vmid).await {
+            // With the agent its mounts may have gone, and with them what there was to unmount: the lock is left.
+            tracing::info!(%fault, "unmounting it says");
+            match self.api.power(&self.guest_of(record)).await {
+                Ok(power) if power.lock.as_deref() == Some("mounted") => {
+                    pct(&self.pct, "unlock", vmid).await.map(drop).map_err(refused)?;
+                }
+                Ok(_) => {}
+                Err(error) if error.class == Class::Gone => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 

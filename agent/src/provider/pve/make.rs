@@ -4,11 +4,13 @@ use homestak_node::world::{Ensure, Ensured, Found, Task};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Host;
 use super::api::{Guest, GuestKind};
 use super::deed::Call;
 use super::find::Seen;
+use super::limits::Gate;
 use super::owner::Ownership;
 use super::record::Record;
 use super::task::Undone;
@@ -27,6 +29,7 @@ struct Making<'a> {
     kind: GuestKind,
     ours: Ownership,
     task: &'a Task,
+    gate: Arc<Gate>,
 }
 
 impl Host {
@@ -40,8 +43,8 @@ impl Host {
             kind: GuestKind::of(ask.machine.kind),
             ours: Ownership { identity: identity.clone(), incarnation: ask.incarnation, adopted: false },
             task,
+            gate: Arc::new(self.limits.gate(&identity.tag()).await),
         };
-        let _gate = self.limits.gate(&making.tag).await;
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
         let mut record = self.records.read(&making.tag);
         if let Some(record) = &mut record {
@@ -49,7 +52,7 @@ impl Host {
         }
         let seen = self.seen().await.map_err(|error| fault(error.into()))?;
         if let Some(guest) = seen.machine(&identity)? {
-            return self.adopt(ask, &identity, guest, record, task).await;
+            return self.adopt(ask, &identity, guest, record, &making.gate, task).await;
         }
         if let Some(namesake) = seen.namesake(ask.path.name(), &making.tag) {
             return Err(self.taken(&identity, &format!("the name {}", ask.path.name()), Some(namesake)).await);
@@ -79,6 +82,11 @@ impl Host {
         let fault = |undone: Undone| undone.fault(Code::Provision);
         self.inherited.get_or_try_init(|| self.inherit()).await.map_err(fault)?;
         let _room = self.limits.storage(&storage).await;
+        // Always after the storage's, so that nobody waits for somebody who waits for him.
+        let _source = match &source {
+            Some(volid) => self.limits.storage(volid).await,
+            None => None,
+        };
         let (mut moves, mut doubts) = (0, 0);
         loop {
             if let Some(other) = seen.by_id(vmid).filter(|_| fixed.is_some()) {
@@ -126,7 +134,9 @@ impl Host {
         let guest = self.guest_of(&record);
         self.grow(making.ask, &guest, &mut record, making.task).await?;
         if making.kind == GuestKind::Lxc {
-            self.furnish(making.ask, record.vmid).await?;
+            self.furnish(making.ask, &mut record, &making.gate)
+                .await
+                .map_err(|undone| undone.fault(Code::Provision))?;
         }
         Ok(Ensured { found: Found::Created, adopted: false, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }

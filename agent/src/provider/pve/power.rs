@@ -6,7 +6,7 @@ use homestak_node::world::Task;
 use homestak_protocol::fault::{Code, Fault};
 
 use super::Host;
-use super::api::{Class, Form, Guest, GuestKind};
+use super::api::{CallError, Class, Form, Guest, GuestKind, Storage};
 use super::deed::Call;
 use super::find::already;
 use super::record::Record;
@@ -42,6 +42,10 @@ impl Host {
         if power.is_ha_managed() {
             return Err(managed(&guest, identity));
         }
+        let config = self.api.config(&guest).await.map_err(|error| fault(error.into()))?;
+        if config.value("protection").is_some_and(|protection| protection != "0") {
+            return Err(protected(&guest, identity));
+        }
         if power.is_running() { self.halt(&guest, &mut record, task).await.map_err(fault) } else { Ok(()) }
     }
 
@@ -72,7 +76,10 @@ impl Host {
                 return Err(managed(&guest, identity));
             }
             (task.progress)(format!("destroying {}", guest.noun()));
-            let form = Form::new().with_switch("purge", true).with_switch("destroy-unreferenced-disks", true);
+            // What is left of a creation that died goes too, by its name alone. Where others use the same storage, such a name
+            // may be theirs.
+            let shared = self.shares_disks().await.map_err(|error| fault(error.into()))?;
+            let form = Form::new().with_switch("purge", true).with_switch("destroy-unreferenced-disks", !shared);
             match self.perform(&mut record, Call::Destroy(&guest, &form), task).await {
                 Err(Undone::Call(error)) if error.class == Class::Gone => {}
                 other => other.map_err(fault)?,
@@ -83,6 +90,12 @@ impl Host {
         }
         self.limits.release(&tag);
         self.records.remove(&tag).map_err(|error| fault(Undone::Storage(error.to_string())))
+    }
+
+    /// Whether other hosts keep disks on a storage of this one.
+    async fn shares_disks(&self) -> Result<bool, CallError> {
+        let holds_disks = |storage: &Storage| storage.holds("images") || storage.holds("rootdir");
+        Ok(self.api.storages(&self.settings.node()).await?.iter().any(|storage| storage.shared && holds_disks(storage)))
     }
 
     /// The machine's guest with its record, once nothing is being done to it; none where there is none.
@@ -100,6 +113,19 @@ impl Host {
         };
         Ok(Some((guest, record)))
     }
+}
+
+/// Somebody wants to keep it, so it is not even stopped.
+fn protected(guest: &Guest, identity: &Identity) -> Fault {
+    let program = match guest.kind {
+        GuestKind::Qemu => "qm",
+        GuestKind::Lxc => "pct",
+    };
+    let hint =
+        format!("take the protection off first, if it may really go: `{program} set {} --protection 0`", guest.vmid);
+    Fault::new(Code::Destroy, format!("{} has its protection mode enabled and is left alone", guest.noun()))
+        .hint(hint)
+        .at(&identity.path)
 }
 
 /// The cluster starts and stops it, so we do not.

@@ -51,6 +51,8 @@ pub(super) struct Step {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Deed {
     Create,
+    /// A container's agent is put into it; no task of PVE does that.
+    Furnish,
     Resize,
     Start,
     Shutdown,
@@ -63,6 +65,7 @@ impl Deed {
     pub(super) const fn points(self) -> (&'static str, &'static str) {
         match self {
             Deed::Create => ("pve.create", "pve.create-task"),
+            Deed::Furnish => ("pve.furnish", "pve.furnish"),
             Deed::Resize => ("pve.resize", "pve.resize-task"),
             Deed::Start => ("pve.start", "pve.start-task"),
             Deed::Shutdown => ("pve.shutdown", "pve.shutdown-task"),
@@ -75,6 +78,7 @@ impl Deed {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Deed::Create => "create",
+            Deed::Furnish => "furnish",
             Deed::Resize => "resize",
             Deed::Start => "start",
             Deed::Shutdown => "shut down",

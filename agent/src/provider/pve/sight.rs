@@ -5,24 +5,29 @@
 use homestak_protocol::fault::{Code, Fault};
 
 use super::Host;
-use super::api::{Class, GuestKind};
+use super::api::{CallError, Class, GuestKind, Power};
 use crate::provider::{Identity, Sight};
 
 impl Host {
     /// Looks at it; none where it is not there.
     pub(super) async fn sight(&self, machine: &Identity) -> Result<Option<Sight>, Fault> {
-        let guest = match self.records.read(&machine.tag()) {
-            Some(record) => self.guest_of(&record),
-            None => {
-                let seen = self.seen().await.map_err(|error| error.fault(Code::Boot))?;
-                let Some(guest) = seen.machine(machine)?.cloned() else { return Ok(None) };
-                guest
-            }
+        let failed = |error: CallError| error.fault(Code::Boot);
+        let here = self.records.read(&machine.tag()).map(|record| self.guest_of(&record));
+        let power = match &here {
+            Some(guest) => Some(self.api.power(guest).await).filter(|power| !is_gone(power)),
+            None => None,
         };
-        let power = match self.api.power(&guest).await {
-            Ok(power) => power,
-            Err(error) if error.class == Class::Gone => return Ok(None),
-            Err(error) => return Err(error.fault(Code::Boot)),
+        // It may have been moved to another node since.
+        let (guest, power) = match (here, power) {
+            (Some(guest), Some(power)) => (guest, power.map_err(failed)?),
+            _ => {
+                let seen = self.seen().await.map_err(failed)?;
+                let Some(guest) = seen.machine(machine)?.cloned() else { return Ok(None) };
+                match self.api.power(&guest).await {
+                    Err(error) if error.class == Class::Gone => return Ok(None),
+                    power => (guest, power.map_err(failed)?),
+                }
+            }
         };
         let (answers, addresses) = match self.api.addresses(&guest).await {
             _ if !power.is_running() => (None, Vec::new()),
@@ -37,4 +42,8 @@ impl Host {
         let complaint = power.lock.as_ref().map(|lock| format!("it is locked ({lock})"));
         Ok(Some(Sight { noun: guest.noun(), power: power.name().to_owned(), answers, addresses, complaint }))
     }
+}
+
+fn is_gone(power: &Result<Power, CallError>) -> bool {
+    power.as_ref().is_err_and(|error| error.class == Class::Gone)
 }

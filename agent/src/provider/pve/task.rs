@@ -12,7 +12,7 @@ use homestak_protocol::fault::{Code, Fault};
 use tokio::time::{Instant, sleep};
 
 use super::Host;
-use super::api::{CallError, Class, Upid};
+use super::api::{Api, CallError, Class, LINES, Upid};
 use super::deed::Call;
 use super::record::{Deed, Record, Step};
 
@@ -86,6 +86,30 @@ impl Patience {
         pause(task, self.pause).await?;
         self.pause = (self.pause * 2).min(AGAIN_MOST);
         Ok(true)
+    }
+}
+
+/// A task's log, as far as it was read.
+#[derive(Default)]
+struct Log {
+    read: u64,
+    last: String,
+}
+
+impl Log {
+    /// What it says last, as far as that can be read.
+    async fn last(&mut self, api: &Api, upid: &Upid) -> &str {
+        while let Ok(lines) = api.task_log(upid, self.read).await {
+            self.read = self.read.saturating_add(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+            let whole = lines.len() < LINES;
+            if let Some(line) = lines.into_iter().rev().find(|line| !line.trim().is_empty()) {
+                self.last = line;
+            }
+            if whole {
+                break;
+            }
+        }
+        &self.last
     }
 }
 
@@ -166,7 +190,7 @@ impl Host {
     /// Waits for a task to end, and fails if it ends badly.
     pub(super) async fn wait(&self, upid: &Upid, doing: &str, task: &Task) -> Result<(), Undone> {
         let begun = Instant::now();
-        let mut logged = begun;
+        let (mut logged, mut log) = (begun, Log::default());
         loop {
             let status = match self.api.task(upid).await {
                 // PVE keeps only the latest of its tasks; who waits for one that is forgotten has to look at the guest.
@@ -180,20 +204,21 @@ impl Host {
                     return Ok(());
                 }
                 Some(words) if words.starts_with("WARNINGS") => {
-                    let log = self.last_line(upid).await;
-                    tracing::warn!(task = %upid, log, "PVE did it with warnings");
+                    let line = log.last(&self.api, upid).await;
+                    tracing::warn!(task = %upid, line, "PVE did it with warnings");
+                    (task.progress)(format!("PVE task {} {} ended with a warning: {line}", upid.kind, upid.id));
                     return Ok(());
                 }
                 Some(words) => {
-                    let log = self.last_line(upid).await;
+                    let line = log.last(&self.api, upid).await;
                     let what = format!("{doing} {} ({})", upid.id, upid.kind);
-                    return Err(CallError::of_task(what, words, log.trim_start_matches("TASK ERROR: ")).into());
+                    return Err(CallError::of_task(what, words, line.trim_start_matches("TASK ERROR: ")).into());
                 }
             }
             let age = begun.elapsed();
             if logged.elapsed() >= LOG_AGAIN {
                 logged = Instant::now();
-                let line = self.last_line(upid).await;
+                let line = log.last(&self.api, upid).await;
                 (task.progress)(format!("PVE task {} {}, {} s: {line}", upid.kind, upid.id, age.as_secs()));
             }
             let next = match self.limits.pace(&upid.kind) {
@@ -237,16 +262,13 @@ impl Host {
         Ok(())
     }
 
-    async fn last_line(&self, upid: &Upid) -> String {
-        self.api.task_log(upid).await.unwrap_or_default()
-    }
-
     /// Waits for what was being done to a guest when it was last seen, by us or by one before us.
     pub(super) async fn settle(&self, record: &mut Record, task: &Task) -> Result<(), Undone> {
-        match record.step.as_ref().map(|step| &step.task) {
+        match &record.step {
             None => return Ok(()),
-            Some(Some(upid)) => self.outlast(upid, task).await?,
-            Some(None) => self.idle(&self.settings.node(), record.vmid.number(), task).await?,
+            Some(Step { deed: Deed::Furnish, .. }) => self.unfurnish(record).await?,
+            Some(Step { task: Some(upid), .. }) => self.outlast(upid, task).await?,
+            Some(Step { task: None, .. }) => self.idle(&self.settings.node(), record.vmid.number(), task).await?,
         }
         record.step = None;
         Ok(())

@@ -11,6 +11,6 @@ mod tasks;
 pub(crate) use self::call::{Api, Greeting, token as token_of};
 pub use self::error::{CallError, Class};
 pub(crate) use self::form::{Form, encoded};
-pub(crate) use self::guests::{Config, Guest, GuestKind};
+pub(crate) use self::guests::{Config, Guest, GuestKind, Power};
 pub(crate) use self::storages::Storage;
-pub(crate) use self::tasks::Upid;
+pub(crate) use self::tasks::{LINES, Upid};

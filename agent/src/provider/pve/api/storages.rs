@@ -19,6 +19,9 @@ pub(crate) struct Storage {
     /// Whether it can be used now.
     #[serde(default, deserialize_with = "truthy")]
     pub(crate) active: bool,
+    /// Whether other nodes have it too, with the same in it.
+    #[serde(default, deserialize_with = "truthy")]
+    pub(crate) shared: bool,
 }
 
 impl Storage {

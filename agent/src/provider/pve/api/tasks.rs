@@ -7,6 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Api, CallError, Form, encoded};
 
+/// The one line that PVE gives of a log in which there is none.
+const NOTHING: &str = "no content";
+
+/// How many lines of a log are read at once.
+pub(crate) const LINES: usize = 500;
+
 /// A task's id: `UPID:node:pid:pstart:starttime:type:id:user:` (pve-common, `PVE::Tools::upid_decode`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upid {
@@ -85,12 +91,12 @@ impl Api {
         self.get("looking at a task", &path, &Form::new()).await
     }
 
-    /// The last line of its log. `GET /nodes/{node}/tasks/{upid}/log`
-    pub(crate) async fn task_log(&self, upid: &Upid) -> Result<String, CallError> {
+    /// At most [`LINES`] lines of its log, from one on. `GET /nodes/{node}/tasks/{upid}/log`
+    pub(crate) async fn task_log(&self, upid: &Upid, from: u64) -> Result<Vec<String>, CallError> {
         let path = format!("/nodes/{}/tasks/{}/log", upid.node, encoded(&upid.text));
-        let lines: Vec<Line> = self.get("reading a task's log", &path, &Form::new().with("limit", 500)).await?;
-        let mut words = lines.into_iter().rev().filter_map(|line| line.t).filter(|text| !text.trim().is_empty());
-        Ok(words.next().unwrap_or_default())
+        let query = Form::new().with("start", from).with("limit", LINES);
+        let lines: Vec<Line> = self.get("reading a task's log", &path, &query).await?;
+        Ok(lines.into_iter().map(|line| line.t.unwrap_or_default()).filter(|text| text != NOTHING).collect())
     }
 
     /// The tasks that run now and are about this machine. `GET /nodes/{node}/tasks?source=active`
