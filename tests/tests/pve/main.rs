@@ -7,6 +7,7 @@
     reason = "what tests share fails its test by panicking, as they do themselves"
 )]
 
+mod containers;
 mod crash;
 mod drift;
 mod faults;

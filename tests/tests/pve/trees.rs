@@ -280,13 +280,15 @@ fn a_guest_under_protection_or_ha_is_left_alone_with_a_word_on_what_to_do() {
     assert!(error["hint"].as_str().unwrap().contains("ha-manager remove vm:"), "{error}");
     assert_eq!(host.guest("edge")["status"], "running", "it is not even stopped");
     host.set_of(vmid, "ha_state", serde_json::Value::Null);
+    let changes = host.changes();
     let mut config = host.guest("edge")["config"].clone();
     config["protection"] = json!(1);
     host.set_of(vmid, "config", config.clone());
     let refused = stage.json(1, &["destroy", "n1-push", "-H", "father", "--yes"]);
     let error = &node(&refused, "edge")["error"];
     assert!(error["message"].as_str().unwrap().contains("protection mode"), "{error}");
-    assert!(error["hint"].as_str().unwrap().contains("protection"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains(&format!("`qm set {vmid} --protection 0`")), "{error}");
+    assert_eq!((&host.guest("edge")["status"], host.changes()), (&json!("running"), changes), "it is not even stopped");
     config["protection"] = json!(0);
     host.set_of(vmid, "config", config);
     stage.json(0, &["destroy", "n1-push", "-H", "father", "--yes"]);
