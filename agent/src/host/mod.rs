@@ -8,7 +8,7 @@
 //! was before it is changed ([`bridge`]). No tasks.
 //!
 //! - `hosts`, `repositories`, `packages`, `kernel`, `bridge`, `storage`, `token`, `answers`: the steps.
-//! - `step`: what all of them have in common; `release`: which Debian, which PVE.
+//! - `step`: what all of them have in common; `release`: which Debian, which PVE; `tools`: how PVE's programs are asked.
 
 mod answers;
 mod bridge;
@@ -21,6 +21,7 @@ mod repositories;
 mod step;
 mod storage;
 mod token;
+mod tools;
 
 use std::path::Path;
 use std::sync::Arc;

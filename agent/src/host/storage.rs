@@ -1,19 +1,21 @@
 //! That the storage of snippets takes them, and images that disks are imported from.
+//!
+//! What it takes already is PVE's to say: what stands in `/etc/pve/storage.cfg` is not all. A PVE that was installed on a
+//! Debian has no such file until something writes one, and a storage `local` all the same, which takes disks too; and an
+//! entry without a line `content` takes what its kind takes by itself (pve-storage, `PVE::Storage::Plugin::parse_config`).
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use super::release::installed;
-use crate::config::command::Command;
+use super::tools::{ask, tell};
 use crate::config::resource::{Difference, Differences, Resource, Step};
 use crate::config::system::Target;
 use crate::config::trouble::Trouble;
 
-/// The storages of a cluster (pve-storage, `PVE::Storage::Plugin`): `KIND: NAME`, then indented `KEY VALUE` lines.
-const STORAGES: &str = "/etc/pve/storage.cfg";
-/// What a storage of a directory takes where its entry does not say.
-const UNSAID: [&str; 3] = ["iso", "vztmpl", "backup"];
-/// The first version that knows the content type `import`.
-const KNOWS_IMPORT: (u32, u32) = (8, 2);
+/// The first version whose storages of a folder know the content type `import`. From 8.4 on one can be fetched into it.
+const KNOWS_IMPORT: (u32, u32) = (8, 3);
 
 /// What a storage is to take.
 pub(super) struct Contents {
@@ -22,29 +24,37 @@ pub(super) struct Contents {
     pub(super) folder: PathBuf,
 }
 
-impl Contents {
-    /// What it takes, and what it lacks.
-    fn look(&self, target: &Target) -> Result<(Vec<String>, Vec<&'static str>), Trouble> {
-        let text = target.read(STORAGES)?.unwrap_or_default();
-        let takes = taken(&text, &self.storage);
-        let mut wanted = vec!["snippets"];
-        if installed(target)? >= KNOWS_IMPORT {
-            wanted.push("import");
-        }
-        wanted.retain(|content| !takes.iter().any(|has| has == content));
-        Ok((takes, wanted))
+/// A storage as PVE has it, `GET /storage/{storage}`.
+#[derive(Deserialize)]
+struct Configured {
+    /// What it takes, separated by commas, in no order.
+    #[serde(default)]
+    content: String,
+}
+
+impl Configured {
+    fn takes(&self) -> impl Iterator<Item = &str> {
+        self.content.split(',').map(str::trim).filter(|content| !matches!(*content, "" | "none"))
+    }
+
+    /// What it lacks on a host of this version.
+    fn lacks(&self, version: (u32, u32)) -> Vec<&'static str> {
+        let wanted = ["snippets"].into_iter().chain((version >= KNOWS_IMPORT).then_some("import"));
+        wanted.filter(|content| !self.takes().any(|has| has == *content)).collect()
+    }
+
+    /// All that it takes, and this besides.
+    fn with(&self, more: &[&str]) -> String {
+        self.takes().chain(more.iter().copied()).collect::<Vec<_>>().join(",")
     }
 }
 
-/// What a storage takes, as the file has it.
-fn taken(text: &str, storage: &str) -> Vec<String> {
-    let is_head = |line: &str| !line.starts_with([' ', '\t', '#']) && line.contains(':');
-    let named = |line: &&str| is_head(line) && line.split_once(':').is_some_and(|(_, name)| name.trim() == storage);
-    let entry = text.lines().skip_while(|line| !named(line)).skip(1).take_while(|line| !is_head(line));
-    let content = entry.filter_map(|line| line.trim().strip_prefix("content")).next();
-    match content {
-        Some(list) => list.split([',', ' ', '\t']).filter(|word| !word.is_empty()).map(str::to_owned).collect(),
-        None => UNSAID.map(str::to_owned).to_vec(),
+impl Contents {
+    /// The storage, and what it lacks.
+    async fn look(&self, target: &Target) -> Result<(Configured, Vec<&'static str>), Trouble> {
+        let storage: Configured = ask(target, "pvesh", &["get", &format!("/storage/{}", self.storage)]).await?;
+        let lacks = storage.lacks(installed(target)?);
+        Ok((storage, lacks))
     }
 }
 
@@ -56,7 +66,7 @@ impl Resource for Contents {
     fn check<'a>(&'a self, target: &'a Target) -> Step<'a, Option<Difference>> {
         Box::pin(async move {
             let mut found = Differences::default();
-            let (_, lacks) = self.look(target)?;
+            let (_, lacks) = self.look(target).await?;
             if !lacks.is_empty() {
                 found.add(format!("does not take {}", lacks.join(", ")));
             }
@@ -69,11 +79,9 @@ impl Resource for Contents {
 
     fn apply<'a>(&'a self, target: &'a Target) -> Step<'a, ()> {
         Box::pin(async move {
-            let (takes, lacks) = self.look(target)?;
+            let (storage, lacks) = self.look(target).await?;
             if !lacks.is_empty() {
-                let all: Vec<&str> = takes.iter().map(String::as_str).chain(lacks).collect();
-                let set = Command::new("pvesm").args(["set", &self.storage, "--content", &all.join(",")]);
-                target.run(set).await?.well()?;
+                tell(target, "pvesm", &["set", &self.storage, "--content", &storage.with(&lacks)]).await?;
             }
             target.folder(&self.folder)?;
             Ok(())
@@ -86,12 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_storage_takes_is_what_its_own_entry_says() {
-        let text = "dir: local\n\tpath /var/lib/vz\n\tcontent iso,vztmpl,backup\n\nzfspool: local-zfs\n\tpool rpool/data\n\
-                    \tcontent images,rootdir\n\ndir: bare\n\tpath /srv\n";
-        assert_eq!(taken(text, "local"), ["iso", "vztmpl", "backup"]);
-        assert_eq!(taken(text, "local-zfs"), ["images", "rootdir"]);
-        assert_eq!(taken(text, "bare"), UNSAID);
-        assert_eq!(taken("", "local"), UNSAID);
+    fn a_storage_keeps_all_that_it_takes() {
+        let of = |content: &str| -> Configured {
+            let told = format!(r#"{{"content":"{content}","content-dirs":"snippets=s","path":"/var/lib/vz","type":"dir"}}"#);
+            serde_json::from_str(&told).unwrap()
+        };
+        // What a PVE on a Debian makes up for `local`.
+        let own = of("vztmpl,images,rootdir,backup,iso,snippets");
+        assert_eq!(own.lacks((8, 4)), ["import"]);
+        assert_eq!(own.with(&["import"]), "vztmpl,images,rootdir,backup,iso,snippets,import");
+        assert!(own.lacks((8, 2)).is_empty(), "8.2 knows no import");
+        assert_eq!(of("images,rootdir").lacks((9, 0)), ["snippets", "import"]);
+        assert_eq!(of("none").with(&["snippets"]), "snippets");
     }
 }

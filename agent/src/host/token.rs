@@ -13,12 +13,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::release::installed;
-use crate::config::command::Command;
+use super::tools;
 use crate::config::resource::{Difference, Differences, Resource, Step};
 use crate::config::system::{PRIVATE, Target};
 use crate::config::trouble::Trouble;
 use crate::provider::pve::{Api, Greeting};
 use crate::settings::TokenSource;
+
+/// What users, roles and tokens are managed by.
+const PVEUM: &str = "pveum";
 
 /// The agent's token.
 pub(super) struct Token {
@@ -133,19 +136,14 @@ impl Token {
     }
 }
 
-/// Asks `pveum` something that it answers in JSON. What it answers is in no error: it may be a token.
+/// Asks `pveum`.
 async fn ask<T: DeserializeOwned>(target: &Target, words: &[&str]) -> Result<T, Trouble> {
-    let command = Command::new("pveum").args(words.iter().copied()).args(["--output-format", "json"]);
-    let text = target.run(command).await?.well()?;
-    serde_json::from_str(&text).map_err(|error| Trouble::Tool {
-        what: format!("pveum {} does not answer as PVE 8 or 9 does", words.join(" ")),
-        words: format!("line {}, column {}", error.line(), error.column()),
-    })
+    tools::ask(target, PVEUM, words).await
 }
 
 /// Tells it something.
 async fn tell(target: &Target, words: &[&str]) -> Result<(), Trouble> {
-    target.run(Command::new("pveum").args(words.iter().copied())).await?.well().map(drop)
+    tools::tell(target, PVEUM, words).await
 }
 
 impl Resource for Token {

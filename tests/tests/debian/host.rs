@@ -80,7 +80,8 @@ fn set(test: &str, name: &str, points: &[String], put: &[(&str, &str)]) -> Optio
 /// What PVE's programs were told to change.
 fn changes(machine: &Inside) -> Vec<String> {
     let log = machine.read("/var/log/stand-in").unwrap_or_default();
-    let asks = |line: &&str| !line.contains(" list") && !line.starts_with("pveversion");
+    let asks =
+        |line: &&str| !line.contains(" list") && !line.starts_with("pveversion") && !line.starts_with("pvesh get");
     log.lines().filter(asks).map(str::to_owned).collect()
 }
 
@@ -119,7 +120,7 @@ fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_
         format!("127.0.0.1 localhost\n{address} root-pve\n"),
         format!("iface vmbr0 inet static\n\taddress {own}\n\tgateway {ADDRESS}\n\tbridge-ports host0\n"),
         "Name=host0 vmbr0\n\n[Link]\nUnmanaged=yes".to_owned(),
-        "content iso,vztmpl,backup,snippets,import".to_owned(),
+        "content rootdir,backup,snippets,images,vztmpl,iso,import".to_owned(),
         format!("deb [trusted=yes] http://{ADDRESS}:{PVE_PORT} bookworm pve-no-subscription"),
         "# deb https://enterprise.proxmox.com".to_owned(),
         "void ({\n  title: gettext('No valid subscription')".to_owned(),

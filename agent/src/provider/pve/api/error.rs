@@ -212,7 +212,7 @@ impl CallError {
                 "see `pve: fingerprint` or `pve: ca` in the agent's settings; `pvenode cert info` shows what the host has"
             }
             _ if has("no such vmdisk") || has("import-from") || has("wrong type") => {
-                "put the image into a storage with the content type `import` (PVE 8.2 and later)"
+                "put the image into a storage with the content type `import` (PVE 8.3 and later)"
             }
             Class::Retryable => "the host is busy or out of reach; try again when `pvesh get /version` answers there",
             Class::Permission if has("authentication failure") || has("ticket") => {
