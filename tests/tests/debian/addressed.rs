@@ -89,8 +89,10 @@ fn a_machine_that_ifupdown_sets_up_stays_ifupdowns() {
     yard.apply(0, &nodes);
     let machine = yard.inside("classic");
     let own = addressed(&machine).lines().next().unwrap().to_owned();
+    // A DHCP client lives on, whoever has brought the interface up.
+    let client = "sleep 1000000 >/dev/null 2>&1 & echo $! >/run/client";
     let stanza = format!(
-        "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n    address {own}\n    gateway 192.0.2.1\n    mtu 1400\n"
+        "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n    address {own}\n    gateway 192.0.2.1\n    mtu 1400\n    up {client}\n"
     );
     machine.write("/etc/network/interfaces", &stanza);
     machine.run(
@@ -103,9 +105,11 @@ fn a_machine_that_ifupdown_sets_up_stays_ifupdowns() {
     yard.apply(0, &nodes);
     let fixed = "192.0.2.249/24\ndefault via 192.0.2.1 dev host0";
     assert_eq!(addressed(&machine), fixed);
-    let file = "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n\taddress 192.0.2.249/24\n\tgateway 192.0.2.1\n\
-                \tdns-search tree.example\n    mtu 1400\n";
-    assert_eq!(machine.read("/etc/network/interfaces").as_deref(), Some(file));
+    let file = format!(
+        "auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n\taddress 192.0.2.249/24\n\tgateway 192.0.2.1\n\
+         \tdns-search tree.example\n    mtu 1400\n    up {client}\n"
+    );
+    assert_eq!(machine.read("/etc/network/interfaces"), Some(file.clone()));
     assert_eq!(machine.run("cat /sys/class/net/host0/mtu; ifquery --state host0"), "1400\nhost0=host0");
     let (code, again) = machine.agent("config apply");
     assert_eq!((code, &again["changed"], &again["failed"]), (Some(0), &json!(0), &json!(0)), "{again:#}");
@@ -115,6 +119,7 @@ fn a_machine_that_ifupdown_sets_up_stays_ifupdowns() {
     let document = yard.apply(1, &nodes);
     let message = document["nodes"][0]["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("what was there before is back"), "{message}");
-    assert_eq!((addressed(&machine).as_str(), machine.read("/etc/network/interfaces").as_deref()), (fixed, Some(file)));
+    assert_eq!((addressed(&machine).as_str(), machine.read("/etc/network/interfaces")), (fixed, Some(file)));
+    machine.run("systemctl restart homestak-agent; kill -0 $(cat /run/client)");
     yard.stage.strike();
 }

@@ -21,10 +21,11 @@ use tokio::time::{Instant, sleep};
 
 use self::interfaces::{with_bridge, without};
 use self::links::{Links, Uplink};
-use self::record::{Before, clear_timer, reload, reload_manager, set_timer};
+use self::record::{Before, clear_timer, reload_manager, set_timer};
 use super::Link;
 use crate::config::command::Command;
 use crate::config::resource::{Difference, Differences, Resource, Step};
+use crate::config::resources::network::ifupdown::reload;
 use crate::config::system::{PUBLIC, Target};
 use crate::config::trouble::Trouble;
 use crate::config::undo::File;
@@ -136,6 +137,13 @@ impl Bridge {
             .await?
             .well()?;
         reload(target).await?;
+        // Its service ends well whatever becomes of an interface.
+        if !Links::read(target).await?.has(&self.name) {
+            return Err(Trouble::Refused {
+                what: "ifupdown2 has not made it".to_owned(),
+                hint: Some("`journalctl -u networking` on that machine has its words"),
+            });
+        }
         self.crash.reach("host.network-changed", Side::After, &self.place);
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::INTERFACES;
 use super::interfaces::LOOPBACK;
 use super::links::Links;
 use crate::config::command::Command;
+use crate::config::resources::network::ifupdown::reload;
 use crate::config::system::{PUBLIC, Target};
 use crate::config::trouble::Trouble;
 use crate::config::undo::{File, Undo};
@@ -76,11 +77,6 @@ impl Before {
         }
         done.and_then(|()| Self::forget(&target.state))
     }
-}
-
-/// Has ifupdown2 make the network what its file says.
-pub(super) async fn reload(target: &Target) -> Result<(), Trouble> {
-    target.run(Command::new("ifreload").args(["-a"]).limit(Duration::from_secs(120))).await?.well().map(drop)
 }
 
 /// Whether systemd-networkd has something to say here.

@@ -2,6 +2,7 @@
 //! that it had, or of DHCP. Everything else in the file stays, bridges' ports above all.
 
 use std::fs;
+use std::time::Duration;
 
 use super::Wanted;
 use crate::config::command::Command;
@@ -10,6 +11,10 @@ use crate::config::trouble::Trouble;
 
 const MAIN: &str = "/etc/network/interfaces";
 const FOLDER: &str = "/etc/network/interfaces.d";
+/// What brings interfaces up when the machine starts.
+const SERVICE: &str = "networking.service";
+/// How long that may take: DHCP and a bridge's ports take some ten seconds.
+const RELOADING: Duration = Duration::from_secs(120);
 /// What begins a stanza.
 const WORDS: [&str; 9] =
     ["iface", "mapping", "auto", "source", "source-directory", "no-auto-down", "no-scripts", "rename", "allow-hotplug"];
@@ -105,9 +110,23 @@ pub(super) async fn take_down(target: &Target, device: &str) -> Result<(), Troub
 
 /// Brings it up by what is in the files now.
 pub(super) async fn bring_up(target: &Target, device: &str) -> Result<(), Trouble> {
-    let command = match reloads(target) {
-        true => Command::new("ifreload").args(["-a"]),
-        false => Command::new("ifup").args([device]),
-    };
-    target.run(command).await?.well().map(drop)
+    match reloads(target) {
+        true => reload(target).await,
+        // In a scope of its own: a DHCP client that it starts would end with this agent, or with the timer's service.
+        false => {
+            let up = Command::new("systemd-run").args(["--quiet", "--collect", "--scope", "--", "ifup", device]);
+            target.run(up).await?.well().map(drop)
+        }
+    }
+}
+
+/// Has ifupdown2 make the network what the files say, as its service does: where that has never run, the folder that it
+/// locks itself in is missing (`ifreload` then says that another instance of it runs), and the DHCP clients that it starts
+/// live on in the service, whoever ends.
+pub(crate) async fn reload(target: &Target) -> Result<(), Trouble> {
+    let systemctl = |words: &[&str]| Command::new("systemctl").args(words.iter().copied()).limit(RELOADING);
+    // ifupdown2 may have come in ifupdown's place since systemd has read the unit.
+    target.run(systemctl(&["daemon-reload"])).await?.well()?;
+    let active = target.run(systemctl(&["is-active", "--quiet", SERVICE])).await?.code == Some(0);
+    target.run(systemctl(&[if active { "reload" } else { "start" }, SERVICE])).await?.well().map(drop)
 }

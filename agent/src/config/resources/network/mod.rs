@@ -3,7 +3,7 @@
 //! Nobody is cut off. What was there before comes back unless the parent is reached by what is there then
 //! ([`way_back`]).
 
-mod ifupdown;
+pub(crate) mod ifupdown;
 mod live;
 mod networkd;
 pub(crate) mod way_back;
