@@ -1,4 +1,5 @@
-//! The window about a missing subscription that Proxmox VE shows at every log-in: taken out of the script that shows it.
+//! The window about a missing subscription that Proxmox VE shows at every log-in: the script that shows it does not get as
+//! far.
 
 use crate::config::command::Command;
 use crate::config::resource::{Difference, Differences, Resource, Step};
@@ -7,24 +8,38 @@ use crate::config::trouble::Trouble;
 
 /// The script of Proxmox VE's web interface, as the package proxmox-widget-toolkit has it.
 const SCRIPT: &str = "/usr/share/javascript/proxmox-widget-toolkit/proxmoxlib.js";
+/// The function that all are sent through who begin a session, look for updates or install them. It asks whether there is a
+/// subscription; what they came for it does itself, or, where there is none, the window's callback does when it is closed.
+/// PVE 9 writes it with the space.
+const CHECKED: [&str; 2] = ["checked_command: function(orig_cmd) {", "checked_command: function (orig_cmd) {"];
+/// What it does instead.
+const AT_ONCE: &str = " orig_cmd(); return;";
 const SHOW: &str = "Ext.Msg.show({";
 const TITLE: &str = "title: gettext('No valid subscription')";
-/// What is evaluated instead of shown.
-const HIDE: &str = "void ({";
+/// What an earlier version of this program wrote for [`SHOW`], and with it took away what they had come for.
+const SWALLOWED: &str = "void ({";
 
 /// That nobody is nagged. A machine without that script has nobody who nags.
 pub(crate) struct NoNag;
 
 /// The script without the window; none where it has none.
 fn without_nag(text: &str) -> Option<String> {
-    let title = text.find(TITLE)?;
-    let show = text.get(..title)?.rfind(SHOW)?;
-    // The window that the title belongs to begins right before it.
-    let between = text.get(show + SHOW.len()..title)?;
-    between.trim().is_empty().then(|| {
-        let (before, after) = (text.get(..show).unwrap_or_default(), text.get(show + SHOW.len()..).unwrap_or_default());
-        format!("{before}{HIDE}{after}")
-    })
+    let whole = with_window(text);
+    let text = whole.as_deref().unwrap_or(text);
+    let after = CHECKED.iter().find_map(|function| Some(text.find(function)? + function.len()));
+    let silent = after.and_then(|after| {
+        let (before, rest) = (text.get(..after)?, text.get(after..)?);
+        let nags = rest.contains(TITLE) && !rest.starts_with(AT_ONCE);
+        nags.then(|| format!("{before}{AT_ONCE}{rest}"))
+    });
+    silent.or(whole)
+}
+
+/// The script as it came, where an earlier version of this program has changed it.
+fn with_window(text: &str) -> Option<String> {
+    let begins = text.get(..text.find(TITLE)?)?.rfind(SWALLOWED)?;
+    let (before, rest) = (text.get(..begins)?, text.get(begins + SWALLOWED.len()..)?);
+    rest.trim_start().starts_with(TITLE).then(|| format!("{before}{SHOW}{rest}"))
 }
 
 impl Resource for NoNag {
@@ -62,12 +77,48 @@ impl Resource for NoNag {
 mod tests {
     use super::*;
 
+    /// The function as PVE 8 has it.
+    const NAGS: &str = "Ext.define('Proxmox.Utils', {
+    checked_command: function(orig_cmd) {
+\tProxmox.Utils.API2Request({
+\t    url: '/nodes/localhost/subscription',
+\t    success: function(response, opts) {
+\t\tlet res = response.result;
+\t\tif (res === null || res.data.status.toLowerCase() !== 'active') {
+\t\t    Ext.Msg.show({
+\t\t\ttitle: gettext('No valid subscription'),
+\t\t\tcallback: function(btn) {
+\t\t\t    if (btn !== 'ok') {
+\t\t\t\treturn;
+\t\t\t    }
+\t\t\t    orig_cmd();
+\t\t\t},
+\t\t    });
+\t\t} else {
+\t\t    orig_cmd();
+\t\t}
+\t    },
+\t});
+    },
+});
+";
+
     #[test]
-    fn the_window_is_not_shown_and_the_script_is_otherwise_the_same() {
-        let before = "a();\nExt.Msg.show({ title: 'other' });\nExt.Msg.show({\n  title: gettext('No valid subscription'),\n});\nb();";
-        let after = without_nag(before).unwrap();
-        assert_eq!(after, before.replacen("Ext.Msg.show({\n", "void ({\n", 1));
+    fn nobody_is_asked_and_everybody_gets_what_they_came_for() {
+        let after = without_nag(NAGS).unwrap();
+        let at_once = "checked_command: function(orig_cmd) { orig_cmd(); return;\n";
+        assert_eq!(after, NAGS.replacen("checked_command: function(orig_cmd) {\n", at_once, 1));
         assert_eq!(without_nag(&after), None);
+        let nine = NAGS.replacen("function(orig_cmd)", "function (orig_cmd)", 1);
+        assert!(without_nag(&nine).unwrap().contains("function (orig_cmd) { orig_cmd(); return;\n"));
         assert_eq!(without_nag("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_is_undone() {
+        let swallowed = NAGS.replacen("Ext.Msg.show({", "void ({", 1);
+        assert_eq!(without_nag(&swallowed), without_nag(NAGS));
+        let other = NAGS.replacen("Ext.Msg.show({", "void ({ a: 1 });\nExt.Msg.show({", 1);
+        assert!(without_nag(&other).unwrap().contains("void ({ a: 1 });\nExt.Msg.show({"));
     }
 }
