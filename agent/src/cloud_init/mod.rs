@@ -65,8 +65,14 @@ pub fn user_data(
         "write_files": files,
         "runcmd": commands,
     });
-    if let (Some(domain), Some(document)) = (&told.domain, document.as_object_mut()) {
-        document.insert("fqdn".to_owned(), json!(format!("{name}.{domain}")));
+    if let Some(document) = document.as_object_mut() {
+        if let Some(domain) = &told.domain {
+            document.insert("fqdn".to_owned(), json!(format!("{name}.{domain}")));
+        }
+        // Debian's images have cloud-init write /etc/hosts at each start, the name beside 127.0.1.1: PVE does not start then.
+        if provider == Some(ProviderKind::Pve) {
+            document.insert("manage_etc_hosts".to_owned(), json!(false));
+        }
     }
     format!("#cloud-config\n{}", to_text(&document))
 }
@@ -93,7 +99,12 @@ pub fn network_config(told: &CloudInit, mac: Option<&str>) -> String {
             set("dhcp4", json!(false));
             set("addresses", json!([address]));
         }
-        None => set("dhcp4", json!(true)),
+        None => {
+            set("dhcp4", json!(true));
+            // A lease goes by the card, whoever asks for it: systemd-networkd would name the machine's id, which is another
+            // in each of its lives, and dhclient, which does so on a PVE host's bridge, the card. The address would change.
+            set("dhcp-identifier", json!("mac"));
+        }
     }
     if let Some(gateway) = told.address.as_ref().and(told.gateway.as_deref()) {
         let everywhere = if gateway.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) { "::/0" } else { "0.0.0.0/0" };

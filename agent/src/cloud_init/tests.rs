@@ -65,6 +65,13 @@ fn a_machine_is_told_what_its_agent_needs_in_a_file_for_root_alone() {
     );
     assert_eq!(file["content"], json!(environment));
     assert_eq!(text.matches("a.b").count(), 1, "the token stands in one place");
+    assert_eq!(document["manage_etc_hosts"], Value::Null, "it is the image's business");
+    let host = read(&user_data(&told, &boot("a.b"), "edge", &Program::InImage, Some(ProviderKind::Pve)));
+    assert_eq!(
+        host["manage_etc_hosts"],
+        json!(false),
+        "what makes itself a PVE host has its name stand for its address"
+    );
 }
 
 #[test]
@@ -147,4 +154,5 @@ fn a_network_is_one_address_or_dhcp() {
     assert_eq!(with(Some("2001:db8::7/64"), Some("2001:db8::1"), None)["routes"][0]["to"], "::/0");
     let dhcp = with(None, Some("192.0.2.1"), None);
     assert_eq!((&dhcp["dhcp4"], &dhcp["routes"], &dhcp["match"]["name"]), (&json!(true), &Value::Null, &json!("e*")));
+    assert_eq!((&dhcp["dhcp-identifier"], &fixed["dhcp-identifier"]), (&json!("mac"), &Value::Null));
 }

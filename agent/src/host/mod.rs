@@ -7,7 +7,8 @@
 //! afterwards is on record in the state folder: in which boots a restart was asked for ([`kernel`]), and what the network
 //! was before it is changed ([`bridge`]). No tasks.
 //!
-//! - `hosts`, `repositories`, `packages`, `kernel`, `bridge`, `storage`, `token`, `answers`: the steps.
+//! - `hosts`, `repositories`, `packages` (and the `questions` that they ask), `kernel`, `bridge`, `storage`, `token`,
+//!   `answers`: the steps.
 //! - `step`: what all of them have in common; `release`: which Debian, which PVE; `tools`: how PVE's programs are asked.
 
 mod answers;
@@ -16,6 +17,7 @@ mod describe;
 mod hosts;
 mod kernel;
 mod packages;
+mod questions;
 mod release;
 mod repositories;
 mod step;
@@ -108,7 +110,9 @@ impl Host {
         let name = config::own_name(spec, place.name());
         let api = Api::new(self.pve.clone(), &self.life);
         let silent = spec.is_none_or(|spec| spec.config.pve.remove_subscription_nag);
-        let own = OwnAddress { name: name.name.clone(), domain: name.domain.clone() };
+        let whole = name.whole();
+        let own = OwnAddress::of(&name, None);
+        let own_on_bridge = OwnAddress::of(&name, Some(self.pve.bridge.clone()));
         let bridge = Bridge {
             name: self.pve.bridge.clone(),
             link: self.link.clone(),
@@ -119,15 +123,16 @@ impl Host {
             Box::new(name),
             Box::new(own),
             Box::new(Repositories(self.pve.repository.clone())),
-            Box::new(Wanted::kernel()),
+            Box::new(Wanted::kernel(whole.clone())),
             Box::new(Kernel),
-            Box::new(Wanted::host()),
+            Box::new(Wanted::host(whole)),
             Box::new(NoEnterprise),
         ];
         if silent {
             steps.push(Box::new(NoNag));
         }
         steps.push(Box::new(bridge));
+        steps.push(Box::new(own_on_bridge));
         steps.push(Box::new(Contents {
             storage: self.pve.snippets_storage.clone(),
             folder: self.pve.snippets_dir.clone(),

@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn a_storage_keeps_all_that_it_takes() {
         let of = |content: &str| -> Configured {
-            let told = format!(r#"{{"content":"{content}","content-dirs":"snippets=s","path":"/var/lib/vz","type":"dir"}}"#);
+            let told =
+                format!(r#"{{"content":"{content}","content-dirs":"snippets=s","path":"/var/lib/vz","type":"dir"}}"#);
             serde_json::from_str(&told).unwrap()
         };
         // What a PVE on a Debian makes up for `local`.

@@ -64,11 +64,25 @@ fn set(test: &str, name: &str, points: &[String], put: &[(&str, &str)]) -> Optio
         .to_string(),
     );
     yard.stage.file("host.yaml.points", points.iter().map(|point| format!("{point}@{PLACE}\n")).collect::<String>());
+    // The machine is one of Debian's cloud images: cloud-init writes /etc/hosts where it is told to, and there is a disk, for
+    // which something is taken that every machine has.
+    let cloud_hosts = "#!/bin/sh\n[ \"$(sed -n 's/^manage_etc_hosts: //p' /etc/cloud/cloud.cfg.d/* | tail -1)\" = true ] && \
+                       printf '127.0.1.1 %s\\n127.0.0.1 localhost\\n' \"$(cat /etc/hostname)\" >/etc/hosts\nexit 0\n";
+    let image = [
+        ("etc/cloud/cloud.cfg.d/01_debian_cloud.cfg", "manage_etc_hosts: true\n"),
+        ("usr/local/bin/cloud-hosts", cloud_hosts),
+        (
+            "etc/systemd/system/homestak-agent.service.d/cloud.conf",
+            "[Service]\nExecStartPre=/usr/local/bin/cloud-hosts\n",
+        ),
+        ("usr/local/bin/findmnt", "#!/bin/sh\necho /dev/vda1\n"),
+        ("usr/local/bin/lsblk", "#!/bin/sh\nprintf '/dev/vda1 part\\n/dev/null disk\\n'\n"),
+    ];
     // The kernel is PVE's in every boot after the one in which its package came.
     let uname = "#!/bin/sh\n[ \"$1\" = -r ] && [ -e /var/lib/stand-in/kernel-came-in ] && \
                  ! cmp -s /var/lib/stand-in/kernel-came-in /proc/sys/kernel/random/boot_id && \
                  { echo 6.8.12-9-pve; exit; }\nexec /usr/bin/uname \"$@\"\n";
-    for (path, text) in put.iter().chain(&[("usr/local/bin/uname", uname)]) {
+    for (path, text) in put.iter().chain(&image).chain(&[("usr/local/bin/uname", uname)]) {
         let file = yard.stage.folder().join("host.yaml.put").join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, text).unwrap();
@@ -88,7 +102,7 @@ fn changes(machine: &Inside) -> Vec<String> {
 /// The files that becoming a host writes, and what the network is.
 fn looked_at(machine: &Inside) -> String {
     machine.run(
-        "cd /etc && cat hostname hosts network/interfaces systemd/network/00-homestak-bridge.network pve/storage.cfg \
+        "cd /etc && cat hostname hosts cloud/cloud.cfg.d/99-homestak-hosts.cfg network/interfaces systemd/network/00-homestak-bridge.network pve/storage.cfg \
          apt/sources.list.d/* homestak/pve.token /usr/share/javascript/proxmox-widget-toolkit/proxmoxlib.js; \
          stat -c '%a %U' homestak/pve.token; ip -o -4 address show | awk '{print $2, $4}'; ip route show default; \
          ls /var/lib/homestak | grep -e before -e restarts; true",
@@ -123,7 +137,8 @@ fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_
         "content rootdir,backup,snippets,images,vztmpl,iso,import".to_owned(),
         format!("deb [trusted=yes] http://{ADDRESS}:{PVE_PORT} bookworm pve-no-subscription"),
         "# deb https://enterprise.proxmox.com".to_owned(),
-        "void ({\n  title: gettext('No valid subscription')".to_owned(),
+        "checked_command: function(orig_cmd) { orig_cmd(); return;\n".to_owned(),
+        "manage_etc_hosts: false\n".to_owned(),
         format!("homestak@pve!agent={VALUE}\n"),
         "600 root\n".to_owned(),
         format!("default via {ADDRESS} dev vmbr0"),
@@ -131,17 +146,26 @@ fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_
         assert!(seen.contains(&said), "{said}\n-- is not in --\n{seen}");
     }
     assert!(!seen.contains("host0 192.") && !seen.contains("before.json") && !seen.contains("restarts"), "{seen}");
+    // At the next start too.
+    machine.run("cloud-hosts");
     assert_eq!(machine.run("getent ahostsv4 root-pve | head -1 | cut -d' ' -f1"), address);
     let told = changes(&machine);
     let role = homestak_protocol::privilege::names(8).join(" ");
     let count = |part: &str| told.iter().filter(|line| line.contains(part)).count();
     assert!(told.contains(&format!("pveum role add Homestak --privs {role}")), "{told:#?}");
+    for answer in ["grub-install /dev/null", "postfix Local only, root-pve"] {
+        assert!(told.contains(&answer.to_owned()), "{answer}: {told:#?}");
+    }
     for once in ["pveum role add", "pveum user add", "pveum user token add", "pveum acl modify / --users", "pvesm set"]
     {
         assert_eq!(count(once), 1, "{once}: {told:#?}");
     }
-    // A bridge that was made when its maker died is kept, one that was only meant to be is begun anew.
-    assert_eq!(count("ifreload"), 2, "{told:#?}");
+    // By its package, by the service to put back a bridge that was only meant to be, and for the bridge. That is kept, though
+    // its maker died when it was there.
+    let networking: Vec<&String> = told.iter().filter(|line| line.starts_with("if")).collect();
+    assert_eq!(networking, ["ifreload -a", "ifup -a", "ifreload -a"], "{told:#?}");
+    let home = machine.run("cat /proc/$(cat /run/stand-in-client)/cgroup");
+    assert!(home.ends_with("/networking.service"), "a DHCP client lives on: {home}");
     let status = yard.stage.json(0, &["agents"]).to_string();
     assert!(status.contains("Proxmox VE 8.4.1 on Linux (Debian"), "{status}");
 
@@ -155,6 +179,14 @@ fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_
     let since = changes(&machine).split_off(told.len());
     let (remove, add) = ("user token remove homestak@pve agent", "user token add homestak@pve agent --privsep 1");
     assert!(since[0].ends_with(remove) && since[1].contains(add), "{since:#?}");
+
+    // A boot loader that did not know its disk, and stopped dpkg, is told and goes on.
+    machine.run(
+        "echo 'grub-pc grub-pc/install_devices multiselect' | debconf-set-selections; \
+         sed -i '/^Package: grub-pc$/,/^$/s/ok installed/ok half-configured/' /var/lib/dpkg/status; ! dpkg --configure -a",
+    );
+    yard.apply_nodes(0, &nodes());
+    assert_eq!(machine.run("dpkg-query -W -f '${Status}' grub-pc"), "install ok installed");
 
     // Nothing but its file has the token.
     let logs = machine.run("journalctl --no-pager; cat /var/log/stand-in /var/log/apt/term.log");
@@ -208,9 +240,14 @@ fn a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it() {
     assert_eq!(machine.run("systemctl list-units --all --no-legend 'homestak-bridge-back*'"), "", "no timer is left");
 
     // Once the network would carry it, so it does.
-    machine.run("rm /var/lib/stand-in/dead");
+    machine.run("rm /var/lib/stand-in/dead; echo 192.0.2.250/24 >/var/lib/stand-in/lease");
     yard.apply_nodes(0, &nodes());
-    assert!(network().contains("vmbr0 192.0.2."), "{}", network());
+    assert!(network().contains("vmbr0 192.0.2.250"), "{}", network());
+    assert_eq!(
+        machine.run("getent ahostsv4 root-pve | head -1 | cut -d' ' -f1"),
+        "192.0.2.250",
+        "and it knows itself by it"
+    );
     drop(pve);
     yard.strike();
 }

@@ -22,6 +22,12 @@ pub(crate) struct Hostname {
 }
 
 impl Hostname {
+    /// The name with the domain, if there is one.
+    pub(crate) fn whole(&self) -> String {
+        let domain = self.domain.iter().flat_map(|domain| [".", domain]);
+        [self.name.as_str()].into_iter().chain(domain).collect()
+    }
+
     /// `/etc/hosts` with a line for this machine; the other lines stay. Where another address than a loopback one has its
     /// name, it is found by that: a Proxmox VE host has to be.
     fn hosts(&self, is: Option<&str>) -> String {

@@ -27,12 +27,51 @@ const LOCKS: [&str; 3] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "
 /// What says that the lists of what there is are missing or too old.
 const OLD_LISTS: [&str; 4] = ["Unable to locate package", "has no installation candidate", "404", "was not found"];
 
+/// Hands debconf a line for each argument.
+const TELL: &str = "printf '%s\\n' \"$@\" | debconf-set-selections";
+
 /// Packages that are to be there.
 pub(crate) struct Packages(pub(crate) Vec<String>);
 
 impl Packages {
     fn missing(&self, installed: &Installed) -> Vec<String> {
         self.0.iter().filter(|name| !installed.has(name)).cloned().collect()
+    }
+
+    /// Installs what is missing, after what an interrupted transaction left has been mended. Before either, what packages
+    /// would ask is answered, a line each as debconf-set-selections(1) takes it.
+    pub(crate) async fn install(&self, answers: &[String], target: &Target) -> Result<(), Trouble> {
+        wait_for_locks(target).await?;
+        if !answers.is_empty() {
+            let tell = Command::new("sh").args(["-c", TELL, "debconf"]).args(answers);
+            target.run(tell).await?.well()?;
+        }
+        let installed = Installed::read(target)?;
+        if !installed.broken.is_empty() {
+            (target.task.progress)("mending what an interrupted installation left".to_owned());
+            let mended = target.run(dpkg(["--configure", "-a"])).await?.well();
+            // What dpkg cannot bring to an end by itself may need what it depends on, or to be unpacked again.
+            target.run(apt(["install", "--fix-broken"])).await?.well().or(mended)?;
+        }
+        let missing = self.missing(&Installed::read(target)?);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !has_lists(target) {
+            update(target).await?;
+        }
+        let install = || {
+            let command = apt(["install", "--"]).args(&missing);
+            command.listener(listener(target, missing.len()))
+        };
+        let done = target.run(install()).await?;
+        if done.code != Some(0) && OLD_LISTS.iter().any(|sign| done.words.contains(sign)) {
+            update(target).await?;
+            target.run(install()).await?.well()?;
+        } else {
+            done.well()?;
+        }
+        Ok(())
     }
 }
 
@@ -54,35 +93,7 @@ impl Resource for Packages {
     }
 
     fn apply<'a>(&'a self, target: &'a Target) -> Step<'a, ()> {
-        Box::pin(async move {
-            wait_for_locks(target).await?;
-            let installed = Installed::read(target)?;
-            if !installed.broken.is_empty() {
-                (target.task.progress)("mending what an interrupted installation left".to_owned());
-                let mended = target.run(dpkg(["--configure", "-a"])).await?.well();
-                // What dpkg cannot bring to an end by itself may need what it depends on, or to be unpacked again.
-                target.run(apt(["install", "--fix-broken"])).await?.well().or(mended)?;
-            }
-            let missing = self.missing(&Installed::read(target)?);
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if !has_lists(target) {
-                update(target).await?;
-            }
-            let install = || {
-                let command = apt(["install", "--"]).args(&missing);
-                command.listener(listener(target, missing.len()))
-            };
-            let done = target.run(install()).await?;
-            if done.code != Some(0) && OLD_LISTS.iter().any(|sign| done.words.contains(sign)) {
-                update(target).await?;
-                target.run(install()).await?.well()?;
-            } else {
-                done.well()?;
-            }
-            Ok(())
-        })
+        Box::pin(async move { self.install(&[], target).await })
     }
 }
 
