@@ -12,6 +12,7 @@ Looks are GETs: `/state`, `/requests`, `/errors?method=&path=`.
 
 import argparse
 import asyncio
+import contextvars
 import inspect
 import json
 import os
@@ -26,6 +27,8 @@ from fakepve.server import FakePve
 from fakepve import errors
 
 GIB = 1024 ** 3
+# Whether it is for fetching a file that somebody's privileges are looked at.
+FETCHING = contextvars.ContextVar('fetching', default=False)
 
 
 class Host(FakePve):
@@ -188,6 +191,33 @@ class Host(FakePve):
         volid, _ = self._qm_alloc(found.group(1) or default, vmid, None, int(image['size']))
         props['size'] = format_size(int(image['size']))
         return join_drive(volid, props), [volid]
+
+    def allowed(self, user, path, priv):
+        # What is granted on a storage takes the place of what is granted on everything.
+        if self.acl is not None and path.startswith('/storage/'):
+            there = [privs for granted, privs in self.acl.get(user, []) if granted == path]
+            if there:
+                return any(priv in privs for privs in there)
+        return super().allowed(user, path, priv)
+
+    def require(self, user, path, priv):
+        # To fetch a file it takes the one or the others.
+        node = '/nodes/{0}'.format(next(iter(self.nodes)))
+        if FETCHING.get() and path == '/' and self.allowed(user, node, 'Sys.AccessNetwork'):
+            return
+        super().require(user, path, priv)
+
+    async def _download_url(self, request):
+        FETCHING.set(True)
+        return await super()._download_url(request)
+
+    async def _qm_create(self, v, user):
+        # As qemu-server of PVE 9 does.
+        for volid in (part.partition('=')[2] for part in (v.get('cicustom') or '').split(',') if part):
+            sid, name = volume_ref(volid)
+            vtype, owner, _ = self._parse_volname(self._store(sid), name)
+            self._check_access(user, sid, vtype, owner, volid)
+        return await super()._qm_create(v, user)
 
     def _routes_homestak(self):
         return [('PUT', '/nodes/{node}/qemu/{vmid}/resize', self._qm_resize)]

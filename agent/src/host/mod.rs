@@ -137,7 +137,11 @@ impl Host {
             storage: self.pve.snippets_storage.clone(),
             folder: self.pve.snippets_dir.clone(),
         }));
-        steps.push(Box::new(Token { source: self.pve.token.clone(), api: api.clone() }));
+        steps.push(Box::new(Token {
+            source: self.pve.token.clone(),
+            api: api.clone(),
+            snippets: self.pve.snippets_storage.clone(),
+        }));
         steps.push(Box::new(Answers(api)));
         let (crash, place) = (Arc::new(self.crash.clone()), Arc::new(place.clone()));
         Step::chain(steps, &crash, &place)

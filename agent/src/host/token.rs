@@ -1,5 +1,4 @@
-//! An API token for this agent: a role with what our calls take, a user, its token, and both together wherever machines
-//! are.
+//! An API token for this agent: the roles with what our calls take, a user, its token, and what both are granted.
 //!
 //! PVE shows a token's value once. It is written where the settings say, for root alone; where that file is lost, or PVE
 //! does not take what it holds, the token is made anew. A token of another name is an operator's, and left alone. The value
@@ -7,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use homestak_protocol::privilege::{ROLE, TOKEN, USER, names, token_id};
+use homestak_protocol::privilege::{self, TOKEN, USER, grants, token_id};
 use homestak_protocol::secret::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,21 +26,34 @@ const PVEUM: &str = "pveum";
 pub(super) struct Token {
     pub(super) source: TokenSource,
     pub(super) api: Api,
+    /// The storage of snippets.
+    pub(super) snippets: String,
 }
 
 /// What is missing.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lacks {
-    /// Privileges of the role; all of them where there is no role.
-    privileges: Vec<&'static str>,
-    role: bool,
+    roles: Vec<RoleLacks>,
     user: bool,
     /// Why the token has to be made, or made anew.
     token: Option<String>,
     /// It is there, and its value is not known.
     replace: bool,
-    user_grant: bool,
-    token_grant: bool,
+}
+
+/// What is missing of a role.
+#[derive(Debug, PartialEq, Eq)]
+struct RoleLacks {
+    /// What is to be granted.
+    role: &'static str,
+    path: String,
+    /// Whether the role is there.
+    there: bool,
+    /// Privileges of it; all of them where it is not there.
+    privileges: Vec<&'static str>,
+    /// Whether the user, and the token, are to be granted it.
+    user: bool,
+    token: bool,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +74,7 @@ struct Known {
 }
 
 #[derive(Deserialize)]
-struct Grant {
+struct Granted {
     path: String,
     ugid: String,
     roleid: String,
@@ -93,11 +105,6 @@ impl Token {
             return Ok(None);
         }
         let mut lacks = Lacks::default();
-        let roles: Vec<Role> = ask(target, &["role", "list"]).await?;
-        let role = roles.iter().find(|role| role.roleid == ROLE);
-        let has: Vec<&str> = role.map(|role| role.privs.split([',', ' ']).collect()).unwrap_or_default();
-        lacks.role = role.is_none();
-        lacks.privileges = names(installed(target)?.0).into_iter().filter(|name| !has.contains(name)).collect();
         let users: Vec<User> = ask(target, &["user", "list"]).await?;
         lacks.user = !users.iter().any(|user| user.userid == USER);
         let tokens: Vec<Known> =
@@ -114,12 +121,22 @@ impl Token {
                 _ => None,
             },
         };
-        let grants: Vec<Grant> = ask(target, &["acl", "list"]).await?;
-        let granted =
-            |who: &str| grants.iter().any(|grant| grant.path == "/" && grant.ugid == who && grant.roleid == ROLE);
-        lacks.user_grant = !granted(USER);
-        // With a token go its grants.
-        lacks.token_grant = !granted(&id) || lacks.token.is_some();
+        let (roles, held): (Vec<Role>, Vec<Granted>) =
+            (ask(target, &["role", "list"]).await?, ask(target, &["acl", "list"]).await?);
+        for privilege::Grant { role, path, privileges } in grants(installed(target)?.0, &self.snippets) {
+            let known = roles.iter().find(|known| known.roleid == role);
+            let has: Vec<&str> = known.map(|known| known.privs.split([',', ' ']).collect()).unwrap_or_default();
+            let granted = |who: &str| held.iter().any(|one| one.path == path && one.ugid == who && one.roleid == role);
+            lacks.roles.push(RoleLacks {
+                role,
+                there: known.is_some(),
+                privileges: privileges.into_iter().filter(|name| !has.contains(name)).collect(),
+                user: !granted(USER),
+                // With a token go its grants.
+                token: !granted(&id) || lacks.token.is_some(),
+                path: path.clone(),
+            });
+        }
         Ok(Some((file.to_owned(), lacks)))
     }
 
@@ -155,17 +172,19 @@ impl Resource for Token {
         Box::pin(async move {
             let mut found = Differences::default();
             let Some((_, lacks)) = self.look(target).await? else { return Ok(None) };
-            if !lacks.privileges.is_empty() {
-                found.add(format!("needs the role {ROLE} with {}", lacks.privileges.join(", ")));
+            for RoleLacks { role, path, privileges, user, token, .. } in &lacks.roles {
+                if !privileges.is_empty() {
+                    found.add(format!("needs the role {role} with {}", privileges.join(", ")));
+                }
+                if *user || *token {
+                    found.add(format!("may not use the role {role} on {path} yet"));
+                }
             }
             if lacks.user {
                 found.add(format!("needs the user {USER}"));
             }
             if let Some(why) = &lacks.token {
                 found.add(format!("{} {why}", token_id()));
-            }
-            if lacks.user_grant || lacks.token_grant {
-                found.add(format!("may not use the role {ROLE} yet"));
             }
             Ok(found.whole())
         })
@@ -174,11 +193,13 @@ impl Resource for Token {
     fn apply<'a>(&'a self, target: &'a Target) -> Step<'a, ()> {
         Box::pin(async move {
             let Some((file, lacks)) = self.look(target).await? else { return Ok(()) };
-            let privileges = lacks.privileges.join(" ");
-            if lacks.role {
-                tell(target, &["role", "add", ROLE, "--privs", &privileges]).await?;
-            } else if !lacks.privileges.is_empty() {
-                tell(target, &["role", "modify", ROLE, "--privs", &privileges, "--append", "1"]).await?;
+            for RoleLacks { role, there, privileges, .. } in &lacks.roles {
+                let privileges = privileges.join(" ");
+                if !there {
+                    tell(target, &["role", "add", role, "--privs", &privileges]).await?;
+                } else if !privileges.is_empty() {
+                    tell(target, &["role", "modify", role, "--privs", &privileges, "--append", "1"]).await?;
+                }
             }
             if lacks.user {
                 tell(target, &["user", "add", USER, "--comment", "homestak: the agent of this host"]).await?;
@@ -186,11 +207,13 @@ impl Resource for Token {
             if lacks.token.is_some() {
                 self.make(&file, lacks.replace, target).await?;
             }
-            if lacks.user_grant {
-                tell(target, &["acl", "modify", "/", "--users", USER, "--roles", ROLE]).await?;
-            }
-            if lacks.token_grant {
-                tell(target, &["acl", "modify", "/", "--tokens", &token_id(), "--roles", ROLE]).await?;
+            for RoleLacks { role, path, user, token, .. } in &lacks.roles {
+                if *user {
+                    tell(target, &["acl", "modify", path, "--users", USER, "--roles", role]).await?;
+                }
+                if *token {
+                    tell(target, &["acl", "modify", path, "--tokens", &token_id(), "--roles", role]).await?;
+                }
             }
             Ok(())
         })

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use homestak_node::tls::Fingerprint;
+use homestak_protocol::privilege;
 use homestak_protocol::secret::Secret;
 use rustix::system::uname;
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,7 @@ const ENDPOINT: &str = "https://localhost:8006";
 const CLUSTER_CA: &str = "/etc/pve/pve-root-ca.pem";
 /// Where the token lies that a host has made for itself.
 const TOKEN_FILE: &str = "/etc/homestak/pve.token";
-/// The storage that every PVE host has, and its folder for snippets.
-const LOCAL: &str = "local";
+/// The folder for snippets of the storage that every PVE host has.
 const SNIPPETS: &str = "/var/lib/vz/snippets";
 /// How many machines are made at once on one storage where nothing else is said: a disk that several images are written
 /// to at once gets slower for all.
@@ -267,7 +267,7 @@ impl PveSettings {
             trust,
             node: section.node.map(|name| short(&name)),
             storage: section.storage,
-            snippets_storage: section.snippets_storage.unwrap_or_else(|| LOCAL.into()),
+            snippets_storage: section.snippets_storage.unwrap_or_else(|| privilege::SNIPPETS.into()),
             snippets_dir: section.snippets_dir.unwrap_or_else(|| SNIPPETS.into()),
             bridge: section.bridge.unwrap_or_else(|| "vmbr0".into()),
             parallel: parallel.into(),

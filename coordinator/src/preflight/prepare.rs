@@ -1,7 +1,7 @@
 //! What an operator types on a host who prepares it by hand: the grants of the list that the agent itself goes by where it
 //! makes its machine a host.
 
-use homestak_protocol::privilege::{by_hand, token_id};
+use homestak_protocol::privilege::{SNIPPETS, by_hand, token_id};
 
 use super::{Api, Seen};
 use crate::documents::{CheckDocument, CheckStatus};
@@ -24,7 +24,7 @@ pub(super) fn lines(seen: &Seen<'_>, checks: &[CheckDocument]) -> Vec<String> {
         return Vec::new();
     }
     let file = format!("echo '{}=VALUE' > /etc/homestak/pve.token && chmod 600 /etc/homestak/pve.token", token_id());
-    by_hand(major(seen)).into_iter().chain([file]).collect()
+    by_hand(major(seen), SNIPPETS).into_iter().chain([file]).collect()
 }
 
 /// The major version of the host, as its API or its agent has told it.

@@ -146,8 +146,10 @@ fn a_host_without_a_token_is_told_what_to_type_for_its_own_version() {
     let answers = || Api::Answers("192.0.2.7:8006".into());
     here.facts.os = "Proxmox VE 8.4.1 on Debian GNU/Linux 12 (bookworm)".into();
     let told = document(&open(&dir), "father", Some(&here), answers()).prepare;
-    let lines = homestak_protocol::privilege::by_hand(8);
-    assert!(told.starts_with(&lines) && told[0].contains("VM.Monitor") && told[5].contains("/etc/homestak/pve.token"));
+    let lines = homestak_protocol::privilege::by_hand(8, "local");
+    let [rest @ .., last] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(rest, lines);
+    assert!(told[0].contains("VM.Monitor") && last.contains("/etc/homestak/pve.token"), "{told:?}");
     let told = document(&open(&dir), "father", None, answers()).prepare;
     assert!(told[0].contains("VM.GuestAgent.Audit"), "{told:?}");
     let whole = folder("root@pam!homestak=00-11");

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use homestak_agent::provider::Provider as _;
+use homestak_protocol::extras::{Checksum, ImageSource};
+use homestak_protocol::name::SiteName;
 use homestak_protocol::order::NodeKind;
 use homestak_protocol::privilege;
 use homestak_tests::fakepve::{self, FakePve};
@@ -167,9 +169,25 @@ async fn the_privileges_that_are_asked_for_are_enough() {
     let stage = Stage::set("pve-privileges");
     let host = FakePve::start(&stage, "father", 0.0);
     let token = privilege::token_id();
-    let grant: Vec<&str> = [token.as_str(), "/"].into_iter().chain(privilege::names(9)).collect();
-    host.call("grant", json!(grant), json!({}));
+    let grant = |grant: &privilege::Grant| {
+        let words = [token.as_str(), &grant.path].into_iter().chain(grant.privileges.iter().copied());
+        host.call("grant", json!(words.collect::<Vec<&str>>()), json!({}));
+    };
+    let [everywhere, snippets] = privilege::grants(9, privilege::SNIPPETS);
+    grant(&everywhere);
     let driver = Driver::open(&host, &stage.folder().join("state"));
+    let mut fetched = machine("fetched", NodeKind::Vm, None);
+    fetched.machine.image = Some(SiteName::parse("debian-14").unwrap());
+    fetched.extras.image = Some(ImageSource {
+        url: "https://images.example/debian-14.qcow2".to_owned(),
+        checksum: Checksum::Sha256("ab".repeat(32)),
+    });
+    let refused = driver.ensure(fetched.clone()).await.unwrap_err();
+    assert!(refused.message.contains("missing privileges to access local:snippets/fetched-"), "{refused}");
+    assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("HomestakSnippets")), "{refused:?}");
+    grant(&snippets);
+    driver.ensure(fetched.clone()).await.unwrap();
+    driver.destroy(identity(&fetched)).await.unwrap();
     for (name, kind) in [("edge", NodeKind::Vm), ("root-pve", NodeKind::Pve)] {
         let mut ask = machine(name, kind, None);
         driver.ensure(ask.clone()).await.unwrap();
@@ -181,7 +199,7 @@ async fn the_privileges_that_are_asked_for_are_enough() {
         driver.destroy(identity(&ask)).await.unwrap();
     }
     let doc = std::fs::read_to_string(homestak_tests::binaries::workspace().join("docs/proxmox.md")).unwrap();
-    for line in privilege::by_hand(9) {
+    for line in privilege::by_hand(9, privilege::SNIPPETS) {
         assert!(doc.lines().any(|told| told.trim() == line), "docs/proxmox.md lacks: {line}");
     }
 }

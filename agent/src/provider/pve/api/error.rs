@@ -218,6 +218,11 @@ impl CallError {
             Class::Permission if has("authentication failure") || has("ticket") => {
                 "the API token is unknown, expired or wrong: see `pve: api_token` in the agent's settings"
             }
+            // Of snippets: other volumes are asked for by the name of a privilege.
+            Class::Permission if has("missing privileges to access") => {
+                "give user and token the role of that storage, which docs/proxmox.md lists: `pveum acl modify \
+                 /storage/STORAGE --tokens TOKEN --roles HomestakSnippets`"
+            }
             Class::Permission => {
                 "give the token what docs/proxmox.md lists: `pveum acl modify / --tokens TOKEN --roles Homestak`"
             }
@@ -250,6 +255,7 @@ mod tests {
             (403, "Permission check failed (/vms/100, VM.Allocate)", Class::Permission),
             (401, "authentication failure", Class::Permission),
             (500, "Only root can pass arbitrary filesystem paths.", Class::Permission),
+            (500, "missing privileges to access local:snippets/edge-user.yaml", Class::Permission),
             (400, "Parameter verification failed.", Class::Fatal),
             (500, "unable to write to storage 'local': No space left on device", Class::Fatal),
             (500, "something new", Class::Fatal),
