@@ -293,6 +293,7 @@ fn provider(
                 above: Some(above),
                 program: Arc::clone(own),
                 pct: PathBuf::from("pct"),
+                qm: PathBuf::from("qm"),
                 crash: Plan::from_environment(),
             };
             let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;

@@ -121,6 +121,14 @@ class Host(FakePve):
                            'port': peer[1] if peer else None}
         self.seen.append(request['seen'])
 
+    def qm_set(self, vmid, key, value, order):
+        """What root's own `qm set` does, which takes a path to import from."""
+        volume, props = split_drive(value)
+        props = dict(props)
+        size = os.stat(props.pop('import-from')).st_size
+        volid, _ = self._qm_alloc(NEW_DISK.match(volume).group(1), vmid, None, size)
+        self.guest(vmid).config.update({key: join_drive(volid, dict(props, size=format_size(size))), 'boot': order})
+
     def fail_again(self, failures):
         """Puts failures back that were looked at before."""
         self.failures = dict((tuple(key), rule) for key, rule in failures)

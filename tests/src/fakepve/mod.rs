@@ -10,6 +10,7 @@ mod seen;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -195,6 +196,24 @@ impl FakePve {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         assert!(head.contains(" 200 "), "{head}\n{body}\nto {request}");
         serde_json::from_str(body).expect("the fake answers in JSON")
+    }
+
+    /// A stand-in for its `qm`, in `qm` below a folder: it sets a disk that is imported from a file, and nothing else.
+    pub fn qm(&self, below: &Path) {
+        let folder = below.join("qm");
+        fs::create_dir_all(&folder).expect("a stage's folder can be written");
+        let script = format!(
+            r#"#!/bin/sh
+echo "$@" >> '{folder}/log'
+[ "$1 $3 $5" = "set --virtio0 --boot" ] || exit 255
+exec curl --silent --fail --noproxy '*' --json "{{\"call\":\"qm_set\",\"args\":[$2,\"virtio0\",\"$4\",\"$6\"]}}" http://127.0.0.1:{control}/
+"#,
+            folder = folder.display(),
+            control = self.control,
+        );
+        let file = folder.join("qm");
+        fs::write(&file, script).expect("a stage's folder can be written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a file can be made a program");
     }
 
     /// Puts an image into its storage as a file, in place of the one that is there from the beginning.

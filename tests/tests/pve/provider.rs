@@ -48,6 +48,7 @@ impl Driver {
             above: None,
             program: Arc::new(OwnProgram::at(Path::new("/bin/true"), ARCH)),
             pct: pct(state),
+            qm: state.join("qm/qm"),
             crash: Plan::default(),
         };
         Self { pve: Pve::open(options, &life).unwrap(), life }

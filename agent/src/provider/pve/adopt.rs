@@ -14,6 +14,7 @@ use super::make::ordered_address;
 use super::owner::Ownership;
 use super::record::Record;
 use super::task::Undone;
+use super::vm::DISK;
 use crate::provider::Identity;
 
 impl Host {
@@ -76,6 +77,14 @@ impl Host {
         if !form.is_empty() {
             (task.progress)(format!("changing {}", guest.noun()));
             self.perform(&mut kept, Call::Configure(guest, &form), task).await.map_err(fault)?;
+        }
+        if guest.kind == GuestKind::Qemu
+            && config.value(DISK).is_none()
+            && let Some(origin) = self.source(ask, task).await?
+        {
+            // Whoever made it has died before it had its disk.
+            let storage = self.disk_storage(ask.extras.storage.as_deref(), "images").await?;
+            self.import(&mut kept, &storage, &origin, gate, task).await.map_err(fault)?;
         }
         let grown = self.grow(ask, guest, &mut kept, task).await?;
         if record.as_ref() != Some(&kept) {

@@ -149,7 +149,7 @@ impl Host {
     /// Has PVE fetch an image from where the site says.
     pub(super) async fn bring_from_url(&self, name: &SiteName, source: &ImageSource, task: &Task) -> Result<(), Fault> {
         let place = self.place().await?;
-        let ending = if place.content == "iso" { "img" } else { "qcow2" };
+        let ending = if place.content == "iso" { "img" } else { ending_of(&source.url) };
         let form = Form::new()
             .with("content", place.content)
             .with("filename", format_args!("{name}.{ending}"))
@@ -171,22 +171,33 @@ impl Host {
 
     /// The first storage that takes images to import; one for ISO files where none does.
     async fn place(&self) -> Result<Place, Fault> {
-        let failed = |error: CallError| error.fault(Code::Provision);
-        let here = self.storages().await.map_err(failed)?;
-        let paths = self.api.storage_paths().await.map_err(failed)?;
         for (content, below) in [("import", "import"), ("iso", "template/iso")] {
-            for storage in here.iter().filter(|storage| storage.holds(content)) {
-                if let Some(path) = paths.get(&storage.storage) {
-                    let folder = Path::new(path).join(below);
-                    let made = std::fs::create_dir_all(&folder);
-                    made.map_err(|error| no_folder(&folder, &error))?;
-                    return Ok(Place { storage: storage.storage.clone(), folder, content });
-                }
+            if let Some((storage, folder)) = self.folder_for(content, below).await? {
+                return Ok(Place { storage, folder, content });
             }
         }
         let hint = "allow it for one that is a folder: `pvesm set local --content iso,vztmpl,backup,snippets,import`";
         let text = format!("no storage of {} takes images that are to be imported", self.settings.node());
         Err(Fault::new(Code::Provision, text).hint(hint))
+    }
+
+    /// The first storage that is a folder and takes images to import, with where they lie.
+    pub(super) async fn import_folder(&self) -> Result<Option<(String, PathBuf)>, Fault> {
+        self.folder_for("import", "import").await
+    }
+
+    async fn folder_for(&self, content: &str, below: &str) -> Result<Option<(String, PathBuf)>, Fault> {
+        let failed = |error: CallError| error.fault(Code::Provision);
+        let here = self.storages().await.map_err(failed)?;
+        let paths = self.api.storage_paths().await.map_err(failed)?;
+        for storage in here.into_iter().filter(|storage| storage.holds(content)) {
+            if let Some(path) = paths.get(&storage.storage) {
+                let folder = Path::new(path).join(below);
+                std::fs::create_dir_all(&folder).map_err(|error| no_folder(&folder, &error))?;
+                return Ok(Some((storage.storage, folder)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -261,6 +272,13 @@ fn not_it(name: &SiteName) -> Fault {
     let text = format!("what the parent gives as the image {name} does not come to the checksum that it tells");
     Fault::new(Code::Provision, text)
         .hint("look at the parent's disk: the file changes while it is read, or is damaged")
+}
+
+/// How the file at a URL ends, where PVE takes that: it looks whether what it has fetched is what its name says.
+fn ending_of(url: &str) -> &'static str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+    ["raw", "vmdk"].into_iter().find(|known| *known == ending).unwrap_or("qcow2")
 }
 
 /// What came to another checksum would do so again: gigabytes are not fetched in vain.

@@ -13,14 +13,13 @@ use homestak_node::crash::Side;
 use homestak_node::world::Ensure;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::Host;
 use super::api::Class;
 use super::limits::Gate;
 use super::record::{Deed, Record, Step};
 use super::task::Undone;
+use super::tool;
 use crate::cloud_init::{ENVIRONMENT, PROGRAM, UNIT, UNIT_PATH, environment};
 
 /// How long mounting may take.
@@ -89,18 +88,7 @@ fn mount_point(said: &str, vmid: Vmid) -> PathBuf {
 }
 
 async fn pct(program: &Path, action: &str, vmid: Vmid) -> Result<String, Fault> {
-    let failed = |why: &str| {
-        let message = format!("`pct {action} {vmid}` failed: {}", why.trim());
-        let hint = "the agent of a PVE host runs as root, and `pct` is part of PVE";
-        Fault::new(Code::Provision, message).hint(hint)
-    };
-    let output = Command::new(program).args([action, &vmid.to_string()]).kill_on_drop(true).output();
-    let output = timeout(MOUNTING, output).await.map_err(|_| failed("it takes too long"))?;
-    let output = output.map_err(|error| failed(&error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(&String::from_utf8_lossy(&output.stderr)));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    tool::run(program, &[action, &vmid.to_string()], MOUNTING).await
 }
 
 fn put(root: &Path, program: &Path, told: &str) -> io::Result<()> {

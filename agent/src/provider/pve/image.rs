@@ -16,23 +16,33 @@ use tokio::time::Instant;
 
 use super::Host;
 use super::api::{CallError, Storage};
+use super::disk::Origin;
 
 /// How long it is taken for granted that an image is where it was found.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Images that were found.
 #[derive(Default)]
-pub(super) struct Images(Mutex<BTreeMap<String, (Instant, String)>>);
+pub(super) struct Images(Mutex<BTreeMap<String, (Instant, Found)>>);
+
+/// An image that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The volume.
+    pub(super) volid: String,
+    /// Whether PVE makes disks from it; it does not from what lies beside the ISO files.
+    for_disks: bool,
+}
 
 impl Images {
-    fn remembered(&self, name: &str) -> Option<String> {
+    fn remembered(&self, name: &str) -> Option<Found> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.get(name).filter(|(since, _)| since.elapsed() < REMEMBERED).map(|(_, volid)| volid.clone())
+        found.get(name).filter(|(since, _)| since.elapsed() < REMEMBERED).map(|(_, image)| image.clone())
     }
 
-    fn remember(&self, name: &str, volid: &str) {
+    fn remember(&self, name: &str, image: &Found) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.insert(name.to_owned(), (Instant::now(), volid.to_owned()));
+        found.insert(name.to_owned(), (Instant::now(), image.clone()));
     }
 
     /// Forgets what was found: it is not there any more.
@@ -51,38 +61,39 @@ fn files(name: &str, endings: &[&str]) -> Vec<String> {
 }
 
 /// Where images of virtual machines may lie, the best place first, and what they end in there.
-const PLACES: [(&str, &[&str]); 2] = [("import", &["qcow2", "raw", "img"]), ("iso", &["img", "qcow2"])];
+const PLACES: [(&str, &[&str]); 2] = [("import", &["qcow2", "raw", "vmdk"]), ("iso", &["img", "qcow2"])];
 
 impl Host {
-    /// The volume that a machine's disk is made from: what is here, else what the parent has, else what is at the site's URL.
+    /// What a machine's disk is made from: what is here, else what the parent has, else what is at the site's URL.
     pub(super) async fn image(
         &self,
         name: &SiteName,
         source: Option<&ImageSource>,
         task: &Task,
-    ) -> Result<String, Fault> {
-        if let Some(volid) = self.find_image(name.as_str()).await? {
-            return Ok(volid);
+    ) -> Result<Origin, Fault> {
+        if let Some(Found { volid, for_disks: true }) = self.find_image(name.as_str()).await? {
+            return Ok(Origin::Volume(volid));
         }
         let _gate = self.gates.of(name).lock_owned().await;
-        if let Some(volid) = self.find_image(name.as_str()).await? {
-            return Ok(volid);
-        }
-        let mut brought = self.bring_from_parent(name, task).await?;
-        if let Some(source) = source.filter(|_| !brought) {
-            self.bring_from_url(name, source, task).await?;
-            brought = true;
+        let mut brought = false;
+        if self.find_image(name.as_str()).await?.is_none() {
+            brought = self.bring_from_parent(name, task).await?;
+            if let Some(source) = source.filter(|_| !brought) {
+                self.bring_from_url(name, source, task).await?;
+                brought = true;
+            }
         }
         match self.find_image(name.as_str()).await? {
-            Some(volid) => Ok(volid),
+            Some(Found { volid, for_disks: true }) => Ok(Origin::Volume(volid)),
+            Some(Found { volid, for_disks: false }) => self.beside_isos(&volid).await,
             None => Err(self.nowhere(name.as_str(), brought).await),
         }
     }
 
     /// The volume that an image is in on this host.
-    pub(super) async fn find_image(&self, name: &str) -> Result<Option<String>, Fault> {
-        if let Some(volid) = self.images.remembered(name) {
-            return Ok(Some(volid));
+    pub(super) async fn find_image(&self, name: &str) -> Result<Option<Found>, Fault> {
+        if let Some(image) = self.images.remembered(name) {
+            return Ok(Some(image));
         }
         let storages = self.storages().await.map_err(|error| error.fault(Code::Provision))?;
         for (content, endings) in PLACES {
@@ -92,8 +103,9 @@ impl Host {
                 let listed = listed.map_err(|error| error.fault(Code::Provision))?;
                 let found = wanted.iter().find_map(|file| listed.iter().find(|volume| volume.file() == file));
                 if let Some(volume) = found {
-                    self.images.remember(name, &volume.volid);
-                    return Ok(Some(volume.volid.clone()));
+                    let image = Found { volid: volume.volid.clone(), for_disks: content == "import" };
+                    self.images.remember(name, &image);
+                    return Ok(Some(image));
                 }
             }
         }
@@ -136,9 +148,12 @@ impl Host {
     }
 
     /// Makes sure that there is something to make a machine of this kind from.
-    pub(super) async fn source(&self, ask: &Ensure, task: &Task) -> Result<Option<String>, Fault> {
+    pub(super) async fn source(&self, ask: &Ensure, task: &Task) -> Result<Option<Origin>, Fault> {
         match (ask.machine.kind, &ask.machine.image) {
-            (NodeKind::Ct, name) => self.template(name.as_ref().map(SiteName::as_str)).await.map(Some),
+            (NodeKind::Ct, name) => {
+                let template = self.template(name.as_ref().map(SiteName::as_str)).await?;
+                Ok(Some(Origin::Volume(template)))
+            }
             (_, Some(name)) => self.image(name, ask.extras.image.as_ref(), task).await.map(Some),
             (_, None) => Ok(None),
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Host;
 use super::api::{Guest, GuestKind};
 use super::deed::Call;
+use super::disk::Origin;
 use super::find::Seen;
 use super::limits::Gate;
 use super::owner::Ownership;
@@ -84,7 +85,7 @@ impl Host {
         let _room = self.limits.storage(&storage).await;
         // Always after the storage's, so that nobody waits for somebody who waits for him.
         let _source = match &source {
-            Some(volid) => self.limits.storage(volid).await,
+            Some(origin) => self.limits.storage(&origin.name()).await,
             None => None,
         };
         let (mut moves, mut doubts) = (0, 0);
@@ -97,13 +98,14 @@ impl Host {
             record.storage = Some(storage.clone());
             let form = match (making.kind, &source) {
                 (GuestKind::Lxc, template) => {
-                    self.ct_form(ask, &making.ours, vmid, &storage, template.as_deref().unwrap_or_default())
+                    let template = template.as_ref().map(Origin::name).unwrap_or_default();
+                    self.ct_form(ask, &making.ours, vmid, &storage, &template)
                 }
-                (GuestKind::Qemu, image) => self.vm_form(ask, &making.ours, vmid, &storage, image.as_deref()),
+                (GuestKind::Qemu, image) => self.vm_form(ask, &making.ours, vmid, &storage, image.as_ref()),
             };
             let created = self.perform(&mut record, Call::Create(making.kind, vmid, &form), task).await;
             let error = match created {
-                Ok(()) => return self.finish(making, record).await,
+                Ok(()) => return self.finish(making, record, source.as_ref()).await,
                 Err(Undone::Call(error)) if error.in_doubt || error.message.contains("already exists") => error,
                 Err(undone) => {
                     self.images.forget();
@@ -111,7 +113,7 @@ impl Host {
                 }
             };
             match self.whose(making, vmid).await? {
-                Whose::Ours => return self.finish(making, record).await,
+                Whose::Ours => return self.finish(making, record, source.as_ref()).await,
                 Whose::Nobodys if doubts < DOUBTS => {
                     doubts += 1;
                     tracing::info!(%error, %vmid, "nothing came of it; creating it again");
@@ -130,8 +132,14 @@ impl Host {
     }
 
     /// What is left to do to a guest that was just made.
-    async fn finish(&self, making: &Making<'_>, mut record: Record) -> Result<Ensured, Fault> {
+    async fn finish(&self, making: &Making<'_>, mut record: Record, source: Option<&Origin>) -> Result<Ensured, Fault> {
         let guest = self.guest_of(&record);
+        if let (GuestKind::Qemu, Some(file @ Origin::File(_)), Some(storage)) =
+            (making.kind, source, record.storage.clone())
+        {
+            let imported = self.import(&mut record, &storage, file, &making.gate, making.task).await;
+            imported.map_err(|undone| undone.fault(Code::Provision))?;
+        }
         self.grow(making.ask, &guest, &mut record, making.task).await?;
         if making.kind == GuestKind::Lxc {
             self.furnish(making.ask, &mut record, &making.gate)

@@ -6,7 +6,8 @@
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
 //! - `owner`, `find`: whose a guest is; `sight`: how one looks from the outside; `limits`: how much is done at once.
-//! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `snippet`: what it is made from.
+//! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `disk`, `snippet`: what it is made
+//!   from; `tool`: PVE's own programs.
 //! - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
 
 mod adopt;
@@ -14,6 +15,7 @@ mod api;
 mod bring;
 mod ct;
 mod deed;
+mod disk;
 mod drift;
 mod find;
 mod image;
@@ -27,6 +29,7 @@ mod shelf;
 mod sight;
 mod snippet;
 mod task;
+mod tool;
 mod vm;
 
 use std::net::IpAddr;
@@ -80,6 +83,8 @@ pub struct Options {
     pub program: Arc<OwnProgram>,
     /// What mounts a container's root file system: `pct`, which is part of PVE; a stand-in in tests.
     pub pct: PathBuf,
+    /// What imports disks that the API cannot import: `qm`, which is part of PVE; a stand-in in tests.
+    pub qm: PathBuf,
     /// Where to die.
     pub crash: Plan,
 }
@@ -104,6 +109,7 @@ struct Host {
     above: Option<Fetcher>,
     program: Arc<OwnProgram>,
     pct: PathBuf,
+    qm: PathBuf,
     gates: Gates,
     digests: Digests,
     /// Set once the storage of snippets is known to take them.
@@ -136,6 +142,7 @@ impl Pve {
             above: options.above,
             program: options.program,
             pct: options.pct,
+            qm: options.qm,
             gates: Gates::default(),
             digests: Digests::default(),
             snippets: OnceCell::new(),
@@ -240,7 +247,7 @@ impl Provider for Pve {
                 let mut sources = Vec::with_capacity(images.len());
                 for name in &images {
                     let found = self.host.find_image(name.as_str()).await?;
-                    sources.push(found.map_or(Source::Absent, Source::Volume));
+                    sources.push(found.map_or(Source::Absent, |found| Source::Volume(found.volid)));
                 }
                 Ok(sources)
             };

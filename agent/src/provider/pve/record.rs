@@ -53,6 +53,8 @@ pub(super) enum Deed {
     Create,
     /// A container's agent is put into it; no task of PVE does that.
     Furnish,
+    /// A disk is given to a virtual machine by PVE's own program.
+    Import,
     Resize,
     Start,
     Shutdown,
@@ -66,6 +68,7 @@ impl Deed {
         match self {
             Deed::Create => ("pve.create", "pve.create-task"),
             Deed::Furnish => ("pve.furnish", "pve.furnish"),
+            Deed::Import => ("pve.import", "pve.import"),
             Deed::Resize => ("pve.resize", "pve.resize-task"),
             Deed::Start => ("pve.start", "pve.start-task"),
             Deed::Shutdown => ("pve.shutdown", "pve.shutdown-task"),
@@ -79,6 +82,7 @@ impl Deed {
         match self {
             Deed::Create => "create",
             Deed::Furnish => "furnish",
+            Deed::Import => "import",
             Deed::Resize => "resize",
             Deed::Start => "start",
             Deed::Shutdown => "shut down",

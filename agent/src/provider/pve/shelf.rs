@@ -79,9 +79,9 @@ impl Host {
     /// An image and its digest, brought from above if it is not here.
     async fn ready(&self, name: &SiteName, task: &Task) -> Result<Ready, Fault> {
         let volid = match self.find_image(name.as_str()).await? {
-            Some(volid) => volid,
+            Some(found) => found.volid,
             None if self.bring_from_parent(name, task).await? => {
-                self.find_image(name.as_str()).await?.ok_or_else(|| no_image(name))?
+                self.find_image(name.as_str()).await?.ok_or_else(|| no_image(name))?.volid
             }
             None => return Err(no_image(name)),
         };

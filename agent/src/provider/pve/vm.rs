@@ -6,6 +6,7 @@ use homestak_protocol::order::Machine;
 
 use super::Host;
 use super::api::Form;
+use super::disk::Origin;
 use super::owner::{Ownership, mac};
 
 /// A virtual machine's first disk. Those of the earlier system have it there, and adopted ones too.
@@ -17,28 +18,30 @@ pub(super) const CARD: &str = "net0";
 
 impl Host {
     /// A virtual machine: its disk is imported from a volume and grown afterwards, cloud-init has a drive of its own, and a
-    /// serial console is there for images that insist on one (Debian 12).
+    /// serial console is there for images that insist on one (Debian 12). One whose disk the API cannot import has none yet.
     pub(super) fn vm_form(
         &self,
         ask: &Ensure,
         ours: &Ownership,
         vmid: Vmid,
         storage: &str,
-        image: Option<&str>,
+        image: Option<&Origin>,
     ) -> Form {
         let name = ask.path.name();
         let disk = match image {
-            Some(volid) => format!("{storage}:0,import-from={volid},discard=on,iothread=1"),
-            None => format!("{storage}:{},discard=on,iothread=1", ask.machine.disk_gib),
+            Some(Origin::Volume(volid)) => Some(format!("{storage}:0,import-from={volid},discard=on,iothread=1")),
+            Some(Origin::File(_)) => None,
+            None => Some(format!("{storage}:{},discard=on,iothread=1", ask.machine.disk_gib)),
         };
+        let order = disk.is_some().then(|| format!("order={DISK}"));
         common(Form::new().with("vmid", vmid).with("name", name), ask, ours)
             .with("cpu", "host")
             .with("ostype", "l26")
             .with("agent", "enabled=1")
             .with("serial0", "socket")
-            .with(DISK, disk)
+            .with_some(DISK, disk)
             .with("ide2", format_args!("{storage}:cloudinit"))
-            .with("boot", format_args!("order={DISK}"))
+            .with_some("boot", order)
             .with(CARD, format_args!("virtio={},bridge={}", mac(&ours.identity), self.bridge(&ask.machine)))
             .with("cicustom", self.cicustom(name))
     }
