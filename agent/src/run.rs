@@ -294,6 +294,7 @@ fn provider(
                 program: Arc::clone(own),
                 pct: PathBuf::from("pct"),
                 qm: PathBuf::from("qm"),
+                consoles: PathBuf::from("/run/qemu-server"),
                 crash: Plan::from_environment(),
             };
             let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;

@@ -49,6 +49,7 @@ impl Driver {
             program: Arc::new(OwnProgram::at(Path::new("/bin/true"), ARCH)),
             pct: pct(state),
             qm: state.join("qm/qm"),
+            consoles: state.join("consoles"),
             crash: Plan::default(),
         };
         Self { pve: Pve::open(options, &life).unwrap(), life }

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use homestak_agent::provider::Provider as _;
+use homestak_protocol::order::NodeKind;
 use homestak_tests::document::node;
 use homestak_tests::fakepve::{self, FakePve};
 use homestak_tests::guests::HostAgent;
 use homestak_tests::stage::Stage;
 use homestak_tests::wait;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixListener;
+use tokio::time::timeout;
+
+use crate::provider::{Driver, identity, machine, task};
 
 /// What the tree's only node waits for, once that is this layer and says this.
 fn waits(stage: &Stage, layer: &str, says: &str) -> Value {
@@ -79,4 +86,38 @@ fn a_guest_that_does_not_run_any_more_is_told_as_such() {
         let status = stage.json(0, &["status", "n1-push", "-H", "father"]);
         (node(&status, "edge")["waiting"] == Value::Null).then_some(())
     });
+}
+
+#[tokio::test]
+async fn what_a_machine_complains_of_on_its_console_is_told_while_it_is_waited_for() {
+    if !fakepve::is_installed("what_a_machine_complains_of_on_its_console_is_told_while_it_is_waited_for") {
+        return;
+    }
+    let stage = Stage::set("pve-console");
+    let host = FakePve::start(&stage, "father", 0.0);
+    let folder = stage.folder().join("state");
+    let driver = Driver::open(&host, &folder);
+    let ask = machine("edge", NodeKind::Vm, Some(600));
+    driver.ensure(ask.clone()).await.unwrap();
+    let look = async || driver.pve.sight(identity(&ask), task()).await.unwrap().unwrap();
+    assert_eq!(look().await.complaint, None, "a machine without a console complains of nothing");
+    std::fs::create_dir_all(folder.join("consoles")).unwrap();
+    let console = UnixListener::bind(folder.join("consoles/600.serial0")).unwrap();
+    let listening = async {
+        let (mut socket, _) = console.accept().await.unwrap();
+        socket.write_all(b"[    1.2] Kernel panic - not syncing: no init found\r\n").await.unwrap();
+        socket
+    };
+    let told = async {
+        loop {
+            if let Some(complaint) = look().await.complaint {
+                break complaint;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (_socket, told) = timeout(Duration::from_secs(30), async { tokio::join!(listening, told) }).await.unwrap();
+    assert_eq!(told, "its console says `Kernel panic - not syncing: no init found`");
+    host.set_of(600, "status", json!("stopped"));
+    assert_eq!(look().await.complaint, None, "what does not run says nothing");
 }

@@ -5,7 +5,7 @@
 //!
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
-//! - `owner`, `find`: whose a guest is; `sight`: how one looks from the outside; `limits`: how much is done at once.
+//! - `owner`, `find`: whose a guest is; `sight`, `console`: how one looks from the outside; `limits`: how much is done at once.
 //! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `disk`, `snippet`: what it is made
 //!   from; `tool`: PVE's own programs.
 //! - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
@@ -13,6 +13,7 @@
 mod adopt;
 mod api;
 mod bring;
+mod console;
 mod ct;
 mod deed;
 mod disk;
@@ -54,6 +55,7 @@ pub(crate) use self::api::{Api, Greeting, token_of};
 pub use self::api::{CallError as PveError, Class};
 use self::api::{CallError, Guest};
 use self::bring::Gates;
+use self::console::Consoles;
 use self::image::Images;
 use self::limits::Limits;
 use self::owner::Ownership;
@@ -85,6 +87,8 @@ pub struct Options {
     pub pct: PathBuf,
     /// What imports disks that the API cannot import: `qm`, which is part of PVE; a stand-in in tests.
     pub qm: PathBuf,
+    /// Where QEMU has the sockets of serial consoles: `/run/qemu-server`, another folder in tests.
+    pub consoles: PathBuf,
     /// Where to die.
     pub crash: Plan,
 }
@@ -110,6 +114,7 @@ struct Host {
     program: Arc<OwnProgram>,
     pct: PathBuf,
     qm: PathBuf,
+    consoles: Consoles,
     gates: Gates,
     digests: Digests,
     /// Set once the storage of snippets is known to take them.
@@ -143,6 +148,7 @@ impl Pve {
             program: options.program,
             pct: options.pct,
             qm: options.qm,
+            consoles: Consoles::new(options.consoles),
             gates: Gates::default(),
             digests: Digests::default(),
             snippets: OnceCell::new(),

@@ -1,6 +1,5 @@
-//! How a guest looks from the outside while its agent is waited for: whether it runs, and what its guest agent says.
-//!
-//! A serial console cannot be read by the REST API; what a guest complains about there is for people to look at.
+//! How a guest looks from the outside while its agent is waited for: whether it runs, what its guest agent says, and of what
+//! it complains on its console.
 
 use homestak_protocol::fault::{Code, Fault};
 
@@ -39,7 +38,12 @@ impl Host {
             // The token may not ask the guest agent, or the guest has none.
             Err(_) => (None, Vec::new()),
         };
-        let complaint = power.lock.as_ref().map(|lock| format!("it is locked ({lock})"));
+        let locked = power.lock.as_ref().map(|lock| format!("it is locked ({lock})"));
+        let complaint = locked.or_else(|| {
+            let has_console = guest.kind == GuestKind::Qemu && power.is_running();
+            let said = has_console.then(|| self.consoles.complaint(guest.vmid, &self.life)).flatten();
+            said.map(|said| format!("its console says `{said}`"))
+        });
         Ok(Some(Sight { noun: guest.noun(), power: power.name().to_owned(), answers, addresses, complaint }))
     }
 }
