@@ -296,6 +296,7 @@ fn provider(
                 qm: PathBuf::from("qm"),
                 consoles: PathBuf::from("/run/qemu-server"),
                 crash: Plan::from_environment(),
+                waits: pve::Waits::default(),
             };
             let pve = Pve::open(options, life).map_err(|error| Failure::machine("looking at the records", error))?;
             Ok(Some(Arc::new(pve)))

@@ -5,6 +5,7 @@ use homestak_protocol::event::{Action, Change, Gap, Phase, PhaseStatus, Status};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::Request;
 
+use super::up::blamed;
 use super::{Child, ChildState, Cx, Goal, Op, Operator, Stage, Why, known_below};
 use crate::core::record::Record;
 use crate::core::step::{Sent, TimerKind, Work};
@@ -124,7 +125,7 @@ impl Operator {
                 self.cancelled(child, cx);
             }
             Err(fault) if given_up.is_none() && self.rests(child, &fault, cx) => {}
-            Err(fault) => self.stays(child, given_up.unwrap_or(fault), cx),
+            Err(fault) => self.stays(child, blamed(given_up, fault), cx),
         }
     }
 

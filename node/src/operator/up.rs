@@ -159,7 +159,7 @@ impl Operator {
             }
             Err(_) if self.state.word >= Some(Verb::Cancel) => self.cancelled(child, cx),
             Err(fault) if given_up.is_none() && self.rests(child, &fault, cx) => {}
-            Err(fault) => self.fail(child, Phase::Provision, given_up.unwrap_or(fault), cx),
+            Err(fault) => self.fail(child, Phase::Provision, blamed(given_up, fault), cx),
         }
     }
 
@@ -454,6 +454,17 @@ fn phase_of(child: &Child) -> Phase {
 /// An identity that waits for the first key to show its token.
 fn unbound(path: &NodePath, incarnation: Incarnation, token: Secret) -> PeerState {
     PeerState { path: path.clone(), incarnation, token, key: None, revoked: false }
+}
+
+/// Why something came to nothing: because it was given up, and then with what was in its way by then.
+pub(super) fn blamed(given_up: Option<Fault>, fault: Fault) -> Fault {
+    match given_up {
+        Some(why) if fault.code == Code::Cancelled && fault.hint.is_some() => {
+            Fault { message: format!("{}: {}", why.message, fault.message), hint: why.hint.or(fault.hint), ..why }
+        }
+        Some(why) => why,
+        None => fault,
+    }
 }
 
 pub(super) fn timeout(what: &str, limit: Millis) -> Fault {

@@ -11,6 +11,7 @@ mod containers;
 mod crash;
 mod drift;
 mod faults;
+mod hanging;
 mod images;
 mod import;
 mod orphans;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use homestak_agent::provider::pve::{Options, Pve};
+use homestak_agent::provider::pve::{Options, Pve, Waits};
 use homestak_agent::provider::{Identity, Provider as _};
 use homestak_agent::settings::PveSettings;
 use homestak_node::crash::Plan;
@@ -33,11 +33,11 @@ pub(crate) struct Driver {
 impl Driver {
     /// One with a state folder of its own.
     pub(crate) fn open(host: &FakePve, state: &Path) -> Self {
-        Self::with(&host.settings(), state)
+        Self::with(&host.settings(), state, Waits::default())
     }
 
-    /// One with these settings.
-    pub(crate) fn with(settings: &Value, state: &Path) -> Self {
+    /// One with these settings, and with this patience.
+    pub(crate) fn with(settings: &Value, state: &Path, waits: Waits) -> Self {
         let life = Lifecycle::new();
         let settings: PveSettings = PveSettings::read(&settings.to_string()).unwrap();
         let options = Options {
@@ -51,6 +51,7 @@ impl Driver {
             qm: state.join("qm/qm"),
             consoles: state.join("consoles"),
             crash: Plan::default(),
+            waits,
         };
         Self { pve: Pve::open(options, &life).unwrap(), life }
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::Host;
 use super::api::{CallError, Class, Form};
 use super::part::{Part, PartError, parts};
-use super::task::{Undone, patiently, pause};
+use super::task::{Undone, pause};
 
 /// Bytes that are written at once.
 const PIECE: usize = 1024 * 1024;
@@ -160,7 +160,7 @@ impl Host {
         let fetched = async {
             let node = self.settings.node();
             let ask = || async { self.api.download(&node, &place.storage, &form).await.map_err(not_again) };
-            let upid = patiently(task, ask).await?;
+            let upid = self.patiently(task, ask).await?;
             self.wait(&upid, "download", task).await
         };
         fetched.await.map_err(|undone| match undone {

@@ -36,6 +36,7 @@ mod vm;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homestak_node::crash::{Plan, Side};
 use homestak_node::https::OwnProgram;
@@ -51,9 +52,9 @@ use homestak_protocol::name::SiteName;
 use homestak_protocol::path::{NodePath, TreeId};
 use tokio::sync::OnceCell;
 
+use self::api::{ANSWER, CallError, Guest};
 pub(crate) use self::api::{Api, Greeting, token_of};
 pub use self::api::{CallError as PveError, Class};
-use self::api::{CallError, Guest};
 use self::bring::Gates;
 use self::console::Consoles;
 use self::image::Images;
@@ -61,7 +62,7 @@ use self::limits::Limits;
 use self::owner::Ownership;
 use self::record::Records;
 use self::shelf::Digests;
-use self::task::Undone;
+use self::task::{PATIENCE, Undone};
 use crate::facts;
 use crate::files::{FileError, private_folder};
 use crate::host;
@@ -91,6 +92,23 @@ pub struct Options {
     pub consoles: PathBuf,
     /// Where to die.
     pub crash: Plan,
+    /// How long PVE is waited for.
+    pub waits: Waits,
+}
+
+/// How long PVE is waited for. Tests wait for less than others do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// For one answer.
+    pub answer: Duration,
+    /// For what passes, such as a lock of somebody else, in each step.
+    pub patience: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { answer: ANSWER, patience: PATIENCE }
+    }
 }
 
 /// The provider. Cheap to clone.
@@ -110,6 +128,7 @@ struct Host {
     place: NodePath,
     inside: Option<Inside>,
     crash: Plan,
+    patience: Duration,
     above: Option<Fetcher>,
     program: Arc<OwnProgram>,
     pct: PathBuf,
@@ -135,7 +154,7 @@ impl Pve {
             limits.take_id(record.vmid, &record.identity().tag());
         }
         let host = Host {
-            api: Api::new(options.settings.clone(), life),
+            api: Api::answering_within(options.waits.answer, options.settings.clone(), life),
             settings: options.settings,
             records,
             limits,
@@ -144,6 +163,7 @@ impl Pve {
             place: options.place,
             inside: options.inside,
             crash: options.crash,
+            patience: options.waits.patience,
             above: options.above,
             program: options.program,
             pct: options.pct,
@@ -168,6 +188,19 @@ impl Host {
     async fn life(&self, guest: &Guest) -> Result<Incarnation, Undone> {
         let config = self.api.config(guest).await?;
         Ok(Ownership::of(guest, &config).map_or(Incarnation::from_bits(0), |ours| ours.incarnation))
+    }
+
+    /// Gives up as soon as nobody wants the result any more: what was begun is on record. Whether PVE answers is told then.
+    async fn unless_cancelled<T>(&self, task: &Task, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let cancelled = |why: &str| Fault::new(Code::Cancelled, why);
+        tokio::select! {
+            biased;
+            () = task.cancel.cancelled() => Err(self.api.silence().map_or_else(
+                || cancelled("cancelled"),
+                |why| cancelled(&why).hint("look whether `pveproxy` and `pvedaemon` are well on that host"),
+            )),
+            result = work => result,
+        }
     }
 }
 
@@ -196,15 +229,6 @@ impl Pve {
     }
 }
 
-/// Gives up as soon as nobody wants the result any more: what was begun is on record.
-async fn unless_cancelled<T>(task: &Task, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::select! {
-        biased;
-        () = task.cancel.cancelled() => Err(Fault::new(Code::Cancelled, "cancelled")),
-        result = work => result,
-    }
-}
-
 impl Provider for Pve {
     fn facts(&self) -> Facts {
         let facts = facts::gather(&self.host.state, self.host.inside.as_ref());
@@ -224,11 +248,11 @@ impl Provider for Pve {
     }
 
     fn ensure_machine(&self, ask: Ensure, task: Task) -> Work<'_, Ensured> {
-        Box::pin(async move { unless_cancelled(&task, self.host.ensure(&ask, &task)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.host.ensure(&ask, &task)).await })
     }
 
     fn start(&self, machine: Identity, task: Task) -> Work<'_, ()> {
-        Box::pin(async move { unless_cancelled(&task, self.host.start(&machine, &task)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.host.start(&machine, &task)).await })
     }
 
     fn addresses(&self, machine: Identity, task: Task) -> Work<'_, Vec<IpAddr>> {
@@ -239,7 +263,7 @@ impl Provider for Pve {
                 let Some(guest) = seen.machine(&machine)? else { return Ok(Vec::new()) };
                 Ok(self.host.api.addresses(guest).await.unwrap_or_default())
             };
-            unless_cancelled(&task, look).await
+            self.host.unless_cancelled(&task, look).await
         })
     }
 
@@ -257,30 +281,30 @@ impl Provider for Pve {
                 }
                 Ok(sources)
             };
-            unless_cancelled(&task, look).await
+            self.host.unless_cancelled(&task, look).await
         })
     }
 
     fn compare(&self, tree: TreeId, wanted: Vec<Wanted>, task: Task) -> Work<'_, Vec<Differing>> {
-        Box::pin(async move { unless_cancelled(&task, self.compared(tree, wanted)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.compared(tree, wanted)).await })
     }
 
     fn sight(&self, machine: Identity, task: Task) -> Work<'_, Option<Sight>> {
-        Box::pin(async move { unless_cancelled(&task, self.host.sight(&machine)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.host.sight(&machine)).await })
     }
 
     fn stop(&self, machine: Identity, task: Task) -> Work<'_, ()> {
-        Box::pin(async move { unless_cancelled(&task, self.host.stop(&machine, &task)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.host.stop(&machine, &task)).await })
     }
 
     fn destroy(&self, machine: Identity, task: Task) -> Work<'_, ()> {
-        Box::pin(async move { unless_cancelled(&task, self.host.destroy(&machine, &task)).await })
+        Box::pin(async move { self.host.unless_cancelled(&task, self.host.destroy(&machine, &task)).await })
     }
 
     fn list_owned(&self, task: Task) -> Work<'_, Vec<Owned>> {
         Box::pin(async move {
             let listed = async { self.owned().await.map_err(|error| error.fault(Code::Provision)) };
-            unless_cancelled(&task, listed).await
+            self.host.unless_cancelled(&task, listed).await
         })
     }
 }

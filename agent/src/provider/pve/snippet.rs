@@ -11,7 +11,6 @@ use homestak_protocol::order::NodeKind;
 
 use super::Host;
 use super::owner::mac;
-use super::task::patiently;
 use crate::cloud_init::{Program, meta_data, network_config, user_data};
 use crate::files::{read_if_there, write_whole};
 use crate::provider::Identity;
@@ -69,7 +68,7 @@ impl Host {
                 kept => format!("{kept},snippets"),
             };
             tracing::info!(storage = wanted, content, "allowing snippets");
-            patiently(task, || self.api.set_content(wanted, &content)).await.map_err(|undone| {
+            self.patiently(task, || self.api.set_content(wanted, &content)).await.map_err(|undone| {
                 let fault = undone.fault(Code::Provision);
                 if fault.code == Code::Cancelled {
                     return fault;

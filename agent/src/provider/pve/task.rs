@@ -28,7 +28,7 @@ const INHERITED: Duration = Duration::from_millis(100);
 /// How often a task's log is read for what it says last.
 const LOG_AGAIN: Duration = Duration::from_secs(2);
 /// How long a lock of somebody else is waited for: PVE itself waits 10 s, a backup may take minutes.
-const PATIENCE: Duration = Duration::from_secs(150);
+pub(super) const PATIENCE: Duration = Duration::from_secs(150);
 /// How long it is waited between two attempts, at first and at most.
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MOST: Duration = Duration::from_secs(5);
@@ -72,8 +72,8 @@ struct Patience {
 }
 
 impl Patience {
-    fn new() -> Self {
-        Self { until: Instant::now() + PATIENCE, pause: AGAIN }
+    fn of(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, pause: AGAIN }
     }
 
     /// Waits before another attempt; false where there is to be none.
@@ -122,27 +122,27 @@ pub(super) async fn pause(task: &Task, time: Duration) -> Result<(), Undone> {
     }
 }
 
-/// Asks for something that is about no guest, as often as that may help.
-pub(super) async fn patiently<T, F>(task: &Task, mut ask: impl FnMut() -> F) -> Result<T, Undone>
-where
-    F: Future<Output = Result<T, CallError>>,
-{
-    let mut patience = Patience::new();
-    loop {
-        let error = match ask().await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        if !patience.another(task, &error).await? {
-            return Err(error.into());
+impl Host {
+    /// Asks for something that is about no guest, as often as that may help.
+    pub(super) async fn patiently<T, F>(&self, task: &Task, mut ask: impl FnMut() -> F) -> Result<T, Undone>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut patience = Patience::of(self.patience);
+        loop {
+            let error = match ask().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if !patience.another(task, &error).await? {
+                return Err(error.into());
+            }
         }
     }
-}
 
-impl Host {
     /// Does one thing to a guest, on record: the intent before the call, the task after it.
     pub(super) async fn perform(&self, record: &mut Record, call: Call<'_>, task: &Task) -> Result<(), Undone> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::of(self.patience);
         let mut done = self.once(record, call, task).await;
         loop {
             let error = match done {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use homestak_node::https_client::{HttpsClient, RequestError, Server};
@@ -16,7 +16,7 @@ use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::error::CallError;
 use super::{Class, Form};
@@ -25,7 +25,9 @@ use crate::settings::{PveSettings, TokenSource, TrustSource};
 /// Below the 5 s after which PVE's proxy closes a connection on which nothing is asked (pve-http-server, `keep_alive`).
 const IDLE: Duration = Duration::from_secs(3);
 /// How long an answer may take. PVE's own proxy gives a call 30 s; a call that takes longer is a task.
-const ANSWER: Duration = Duration::from_secs(35);
+pub(crate) const ANSWER: Duration = Duration::from_secs(35);
+/// From when on it is worth a word that it does not answer.
+const SILENT: Duration = Duration::from_secs(3);
 /// The largest answer: the resources of a cluster of 10,000 machines take some 4 MB.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// How often reading is tried, and how long it waits in between, the first time.
@@ -40,7 +42,10 @@ pub(crate) struct Api {
 
 struct Inner {
     settings: PveSettings,
+    answer: Duration,
     life: Lifecycle,
+    /// Since when it has answered nothing that it was asked.
+    silent: Mutex<Option<Instant>>,
     /// Made when it is first needed: a host that is about to become one has no API yet.
     ready: Mutex<Option<Ready>>,
 }
@@ -77,7 +82,20 @@ struct Refusal {
 impl Api {
     /// The API that these settings speak of.
     pub(crate) fn new(settings: PveSettings, life: &Lifecycle) -> Self {
-        Self { inner: Arc::new(Inner { settings, life: life.clone(), ready: Mutex::default() }) }
+        Self::answering_within(ANSWER, settings, life)
+    }
+
+    /// The same, where an answer may take so long.
+    pub(crate) fn answering_within(answer: Duration, settings: PveSettings, life: &Lifecycle) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                answer,
+                life: life.clone(),
+                silent: Mutex::default(),
+                ready: Mutex::default(),
+            }),
+        }
     }
 
     /// Asks once which version answers.
@@ -89,7 +107,7 @@ impl Api {
         let doing = "asking for the version";
         let ready = self.ready(doing)?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, ready.authorization)]);
-        let answer = ready.client.ask(Method::GET, "/api2/json/version", headers, Vec::new(), ANSWER).await;
+        let answer = ready.client.ask(Method::GET, "/api2/json/version", headers, Vec::new(), self.inner.answer).await;
         let answer = answer.map_err(|error| CallError::unanswered(doing.to_owned(), &error))?;
         match answer.status {
             200 => {
@@ -160,7 +178,11 @@ impl Api {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         let path = format!("/api2/json{path}");
-        let answer = ready.client.ask(method, &path, headers, body, ANSWER).await;
+        self.silent().get_or_insert_with(Instant::now);
+        let answer = ready.client.ask(method, &path, headers, body, self.inner.answer).await;
+        if answer.is_ok() {
+            *self.silent() = None;
+        }
         let answer = answer.map_err(|error| {
             if matches!(error, RequestError::Untrusted(_)) {
                 // The CA may have been renewed: it is read anew next time.
@@ -182,7 +204,19 @@ impl Api {
         read.map(|read| read.data).map_err(|error| CallError::garbled(doing.to_owned(), &error.to_string()))
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Ready>> {
+    /// That it answers nothing, where that is so.
+    pub(crate) fn silence(&self) -> Option<String> {
+        let silent = self.silent().filter(|since| since.elapsed() >= SILENT)?.elapsed().as_secs();
+        let endpoint = &self.inner.settings.endpoint;
+        Some(format!("{}:{} has not answered for {silent} s", endpoint.host, endpoint.port))
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Whoever panicked with it has replaced it or not.
+        self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Ready>> {
         // Whoever panicked with it has replaced it or not.
         self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }

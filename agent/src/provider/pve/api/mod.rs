@@ -8,7 +8,7 @@ mod guests;
 mod storages;
 mod tasks;
 
-pub(crate) use self::call::{Api, Greeting, token as token_of};
+pub(crate) use self::call::{ANSWER, Api, Greeting, token as token_of};
 pub use self::error::{CallError, Class};
 pub(crate) use self::form::{Form, encoded};
 pub(crate) use self::guests::{Config, Guest, GuestKind, Power};
