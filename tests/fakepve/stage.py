@@ -108,10 +108,6 @@ class Host(FakePve):
         log = list(log) + self.task_lines.get(ttype, [])
         return await super().task(node, ttype, tid, user, slow, vm=vm, lock=lock, log=log)
 
-    def allowed(self, user, path, priv):
-        hidden = path in ['/vms/{0}'.format(vmid) for vmid in self.hidden]
-        return not (hidden and priv == 'VM.Audit') and super().allowed(user, path, priv)
-
     def _record(self, request, body):
         super()._record(request, body)
         method, path, kept = self.requests[-1]
@@ -201,6 +197,8 @@ class Host(FakePve):
         return join_drive(volid, props), [volid]
 
     def allowed(self, user, path, priv):
+        if priv == 'VM.Audit' and path in ['/vms/{0}'.format(vmid) for vmid in self.hidden]:
+            return False
         # What is granted on a storage takes the place of what is granted on everything.
         if self.acl is not None and path.startswith('/storage/'):
             there = [privs for granted, privs in self.acl.get(user, []) if granted == path]

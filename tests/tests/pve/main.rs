@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "what tests share fails its test by panicking, as they do themselves"
 )]
 
@@ -12,11 +13,15 @@ mod crash;
 mod drift;
 mod faults;
 mod hanging;
+mod ids;
 mod images;
 mod import;
+mod network;
 mod orphans;
 mod plans;
+mod privileges;
 mod provider;
 mod trees;
+mod trust;
 mod waiting;
 mod weather;

@@ -36,11 +36,18 @@ fn a_machine_that_never_joins_says_which_layer_it_waits_for_and_what_to_do() {
     stage.env("HOMESTAK_LIMITS", "boot=60s");
     let host = FakePve::start(&stage, "father", 1.0);
     host.set("task_secs", json!({ "qmcreate": 8.0 }));
+    host.set(
+        "task_lines",
+        json!({ "qmcreate": ["create full clone of drive", "transferred 1.0 GiB of 2.0 GiB (50.00%)"] }),
+    );
     let _agent = HostAgent::join(&stage, &host, &[]);
     stage.json(0, &["apply", "n1-push", "-H", "father", "--detach"]);
 
     let task = waits(&stage, "provision", "PVE task qmcreate");
     assert!(task["waiting"]["seconds"].as_f64().unwrap() >= 1.0, "{task:#}");
+
+    let line = waits(&stage, "provision", "transferred 1.0 GiB of 2.0 GiB (50.00%)");
+    assert!(line["waiting"]["text"].as_str().unwrap().contains("PVE task qmcreate"), "{line:#}");
 
     let boot = waits(&stage, "boot", "guest agent does not answer");
     assert!(boot["waiting"]["since"].as_str().unwrap().ends_with('Z'), "{boot:#}");
