@@ -71,6 +71,7 @@ impl Host {
         let fault = |undone: Undone| undone.fault(Code::Destroy).at(&identity.path);
         let tag = identity.tag();
         let _gate = self.limits.gate(&tag).await;
+        let was_machine = self.records.read(&tag).is_some_and(|record| record.kind == GuestKind::Qemu);
         if let Some((guest, mut record)) = self.there(identity, task).await.map_err(fault)? {
             if guest.hastate.is_some() {
                 return Err(managed(&guest, identity));
@@ -85,6 +86,12 @@ impl Host {
                 other => other.map_err(fault)?,
             }
             if guest.kind == GuestKind::Qemu {
+                self.remove_snippets(identity.path.name());
+            }
+        } else if was_machine {
+            // It went when nobody was there to clear up after it. Whoever has its name by now has snippets of that name.
+            let seen = self.seen().await.map_err(|error| fault(error.into()))?;
+            if seen.namesake(identity.path.name(), &tag).is_none() {
                 self.remove_snippets(identity.path.name());
             }
         }
