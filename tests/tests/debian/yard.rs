@@ -22,6 +22,8 @@ const APPLYING: Duration = Duration::from_secs(400);
 pub(crate) struct Yard {
     pub(crate) stage: Stage,
     pub(crate) network: Network,
+    /// The packages of Debian that are served in it.
+    pub(crate) pool: PathBuf,
 }
 
 /// A public key, and what its owner is called in the site.
@@ -39,7 +41,8 @@ impl Yard {
             return None;
         }
         let debian = debian();
-        let network = Network::make(&debian.join("pool"));
+        let pool = debian.join("pool");
+        let network = Network::make(&pool);
         let mut stage = Stage::set(name);
         let mode = mode.replace("STAGE", &stage.folder().display().to_string());
         let script = format!(
@@ -53,7 +56,7 @@ impl Yard {
         let site = site(&stage);
         stage.env("HOMESTAK_LOCAL_SPAWN", &script).env("HOMESTAK_SITE_CONFIG", &site);
         stage.run_by(network.by());
-        Some(Self { stage, network })
+        Some(Self { stage, network, pool })
     }
 
     /// Writes a spec of the site.
