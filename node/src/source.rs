@@ -14,6 +14,7 @@ use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::{Fetch, Part};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::path::NodePath;
+use homestak_protocol::version::{IMAGES, TEMPLATES};
 use tokio::io::AsyncRead;
 
 use crate::link::KeyId;
@@ -66,7 +67,50 @@ pub struct Program {
     pub bytes: Box<dyn AsyncRead + Send + Unpin>,
 }
 
-/// A disk image, read as it is sent.
+/// Something that hosts have in their storages, and give to those below.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stock {
+    /// The disk image of this name.
+    Image(SiteName),
+    /// The container template whose file begins so; none for the newest of Debian.
+    Template(Option<SiteName>),
+}
+
+impl Stock {
+    /// The question for it, after what the asker has of such things.
+    pub fn question(self, have: Vec<Part>) -> Fetch {
+        match self {
+            Stock::Image(name) => Fetch::Image { name, have },
+            Stock::Template(name) => Fetch::Template { name, have },
+        }
+    }
+
+    /// What is asked for, if it is something of that kind, and the first protocol number that has such questions.
+    pub fn asked(what: &Fetch) -> Option<(Self, u16)> {
+        match what {
+            Fetch::Image { name, .. } => Some((Stock::Image(name.clone()), IMAGES)),
+            Fetch::Template { name, .. } => Some((Stock::Template(name.clone()), TEMPLATES)),
+            _ => None,
+        }
+    }
+
+    /// That there is none, here or above.
+    pub fn absent(&self) -> Fault {
+        Fault::new(Code::NotFound, format!("there is no {self}"))
+    }
+}
+
+impl fmt::Display for Stock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stock::Image(name) => write!(f, "image {name}"),
+            Stock::Template(Some(name)) => write!(f, "container template {name}"),
+            Stock::Template(None) => f.write_str("container template of Debian"),
+        }
+    }
+}
+
+/// A disk image or container template, read as it is sent.
 pub struct Image {
     /// What its file is called.
     pub file: String,
@@ -80,11 +124,10 @@ pub struct Image {
     pub bytes: Box<dyn AsyncRead + Send + Unpin>,
 }
 
-/// Whoever has disk images to give.
+/// Whoever has images and templates to give.
 pub trait Shelf: Send + Sync + 'static {
-    /// The image of this name, after what the asker has of it. Where it is still on its way to us, [`Code::Busy`], which
-    /// passes.
-    fn give(&self, name: SiteName, have: Vec<Part>) -> Answering<'_>;
+    /// Gives one, after what the asker has of it. Where it is still on its way to us, [`Code::Busy`], which passes.
+    fn give(&self, stock: Stock, have: Vec<Part>) -> Answering<'_>;
 }
 
 /// An answer on its way.
@@ -104,9 +147,4 @@ pub fn nobody_answers() -> Fault {
 /// A certificate that is not, or no longer, the one of the place that is asked for.
 pub fn not_theirs() -> Fault {
     Fault::new(Code::TokenRefused, "the certificate is not one of this machine")
-}
-
-/// There is no such image, here or above.
-pub fn no_image(name: &SiteName) -> Fault {
-    Fault::new(Code::NotFound, format!("there is no image {name} here"))
 }

@@ -156,6 +156,13 @@ pub enum Fetch {
         /// meant, what follows begins where it ends.
         have: Vec<Part>,
     },
+    /// The container template of this name, for containers that the child makes. From [`crate::version::TEMPLATES`] on.
+    Template {
+        /// How its file begins; none for the newest of Debian.
+        name: Option<SiteName>,
+        /// As of images.
+        have: Vec<Part>,
+    },
 }
 
 /// The beginning of a file.

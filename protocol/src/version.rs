@@ -35,6 +35,9 @@ pub const IMAGES: u16 = 7;
 /// The first protocol number whose children understand [`crate::message::Request::Compare`].
 pub const COMPARE: u16 = 8;
 
+/// The first protocol number whose parents understand [`crate::message::Fetch::Template`].
+pub const TEMPLATES: u16 = 8;
+
 /// The first protocol number whose children read version 2 of orders, whether their Hello says so or is known only to their
 /// parent.
 pub const ORDER_EXTRAS: u16 = 5;

@@ -71,7 +71,8 @@ class Host(FakePve):
         if name != 'local' or not self.storage:
             return found
         for content, below, endings in (('import', 'import', ('.qcow2', '.raw', '.vmdk')),
-                                        ('iso', 'template/iso', ('.iso', '.img'))):
+                                        ('iso', 'template/iso', ('.iso', '.img')),
+                                        ('vztmpl', 'template/cache', ('.tar.gz', '.tar.xz', '.tar.zst'))):
             folder = os.path.join(self.storage, below)
             for file in os.listdir(folder) if os.path.isdir(folder) else ():
                 if file.endswith(endings):

@@ -17,6 +17,7 @@ pub mod chance;
 pub mod command;
 pub mod crash;
 pub mod curl;
+pub mod disk;
 pub mod document;
 pub mod fakepve;
 pub mod guests;

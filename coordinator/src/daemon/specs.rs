@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use axum::body::Bytes;
 use homestak_node::runtime::Handle;
-use homestak_node::source::{Answering, Asker, Found, SpecSource, no_image, not_theirs};
+use homestak_node::source::{Answering, Asker, Found, SpecSource, Stock, not_theirs};
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::Fetch;
 use homestak_protocol::name::{HostName, ManifestName, NodeName, SiteName};
@@ -70,7 +70,8 @@ impl Specs {
                 self.programs.open(&arch).await
             }
             // A coordinator has no images: those of a site are fetched by their URLs, by whoever needs them.
-            Fetch::Image { name, .. } => Err(no_image(&name)),
+            Fetch::Image { name, .. } => Err(Stock::Image(name).absent()),
+            Fetch::Template { name, .. } => Err(Stock::Template(name).absent()),
             Fetch::Own { path } => {
                 let theirs = match asker {
                     Asker::Machine(place, key) => place == path && self.core.knows(place, key).await?,

@@ -9,7 +9,7 @@ use homestak_protocol::message::Fetch;
 
 use super::program::OwnProgram;
 use crate::runtime::Handle;
-use crate::source::{Answering, Asker, Found, Shelf, SpecSource, no_image, nobody_answers, not_theirs};
+use crate::source::{Answering, Asker, Found, Shelf, SpecSource, Stock, nobody_answers, not_theirs};
 use crate::transport::uplink::Fetcher;
 
 /// An agent's source.
@@ -34,11 +34,13 @@ impl Relay {
             (_, Fetch::Own { .. }) => return Err(not_theirs()),
             _ => {}
         }
-        if let Fetch::Image { name, have } = what {
+        if let (Some((stock, _)), Fetch::Image { have, .. } | Fetch::Template { have, .. }) =
+            (Stock::asked(&what), &what)
+        {
             let shelf = self.shelf.as_ref().filter(|_| matches!(asker, Asker::Child(_)));
             return match shelf {
-                Some(shelf) => shelf.give(name, have).await,
-                None => Err(no_image(&name)),
+                Some(shelf) => shelf.give(stock, have.clone()).await,
+                None => Err(stock.absent()),
             };
         }
         if let Fetch::Program { arch, token } = &what
@@ -61,7 +63,9 @@ impl Relay {
                 let spec = self.core.to_pull(path).await?;
                 Ok(Found::Document(Bytes::from(spec.document)))
             }
-            Fetch::Own { .. } | Fetch::Specs | Fetch::Program { .. } | Fetch::Image { .. } => Err(nobody_answers()),
+            Fetch::Own { .. } | Fetch::Specs | Fetch::Program { .. } | Fetch::Image { .. } | Fetch::Template { .. } => {
+                Err(nobody_answers())
+            }
         }
     }
 }

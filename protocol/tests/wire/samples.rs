@@ -102,6 +102,10 @@ fn link(folder: &mut Folder) {
             name: SiteName::parse("debian-12").unwrap(),
             have: vec![Part { sha256: [9; 32], length: 3_000_000_000 }],
         };
+        Fetch::Template { .. } => "fetch_template", Fetch::Template {
+            name: Some(SiteName::parse("debian-12-standard").unwrap()),
+            have: Vec::new(),
+        };
     });
     each!(folder, Fetched {
         Fetched::Document { .. } => "fetched_document", Fetched::Document { length: 1_840 };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use homestak_agent::provider::Provider as _;
 use homestak_agent::provider::pve::Class;
+use homestak_node::source::Stock;
 use homestak_protocol::extras::{Checksum, ImageSource};
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::NodeKind;
@@ -209,7 +210,7 @@ async fn lived(driver: &Driver, host: &FakePve, kind: NodeKind, part: Part) -> S
         }
         Part::Give => {
             let shelf = driver.pve.shelf().unwrap();
-            shelf.give(SiteName::parse(GIVEN).unwrap(), Vec::new()).await.map(drop)
+            shelf.give(Stock::Image(SiteName::parse(GIVEN).unwrap()), Vec::new()).await.map(drop)
         }
         Part::Grow => {
             prepared(true).await;

@@ -9,10 +9,12 @@ use homestak_agent::provider::Provider as _;
 use homestak_protocol::extras::{Checksum, ImageSource};
 use homestak_protocol::message::Source;
 use homestak_protocol::order::NodeKind;
+use homestak_tests::disk::SmallDisk;
 use homestak_tests::document::{all, node};
 use homestak_tests::fakepve::{self, FakePve};
 use homestak_tests::guests::{Guests, HostAgent};
 use homestak_tests::manifest::Manifest;
+use homestak_tests::needs;
 use homestak_tests::relay::{Relay, Weather};
 use homestak_tests::stage::Stage;
 use homestak_tests::wait;
@@ -144,6 +146,59 @@ fn an_image_whose_giver_is_lost_in_the_middle_goes_on_where_it_broke_off() {
         let runs = stage.json(0, &["runs", "--limit", "1"]);
         (runs["runs"][0]["run"] == run["run"] && runs["runs"][0]["state"] == "succeeded").then_some(())
     });
+}
+
+#[test]
+fn an_image_that_finds_no_room_says_so_and_goes_on_when_there_is_some() {
+    let name = "an_image_that_finds_no_room_says_so_and_goes_on_when_there_is_some";
+    if !fakepve::is_installed(name) || !needs::root(name) {
+        return;
+    }
+    let set = set("pve-image-room", 24 * 1024 * 1024);
+    let (stage, [father, inner]) = (&set.stage, &set.hosts);
+    let folder = inner.storage.join("import");
+    let small = SmallDisk::at(&folder, 16);
+    if !needs::have(name, "a tmpfs that may be mounted", small.is_some()) {
+        return;
+    }
+    let relay = Relay::start(1);
+    let way = format!("father/two/root-pve={}", relay.address);
+    let agent = HostAgent::join(stage, father, &[("HOMESTAK_LOCAL_LINKS", &way)]);
+    let port: u16 = fs::read_to_string(agent.state().join("port")).unwrap().trim().parse().unwrap();
+    relay.towards(SocketAddr::from(([127, 0, 0, 1], port)));
+    let _guests = Guests::keep(stage, &set.hosts, &[]);
+    let file = stage.file("two.yaml", two("two")).display().to_string();
+    let told = |document: &serde_json::Value| {
+        let error = node(document, "left")["error"].clone();
+        assert!(error["hint"].as_str().unwrap().contains("make room"), "{error}");
+        error["message"].as_str().unwrap().to_owned()
+    };
+    // There is too little from the beginning: nothing is fetched.
+    let refused = stage.json(1, &["apply", &file, "-H", "father"]);
+    let message = told(&refused);
+    assert!(message.contains("the image debian-12 needs") && message.contains("there are 16"), "{message}");
+    assert_eq!(set.part().unwrap_or_default(), 0);
+    drop(small);
+    // It fills up while the image comes.
+    let disk = SmallDisk::at(&folder, 100).unwrap();
+    relay.turn(Weather::delay(Duration::from_millis(25)));
+    let run = stage.start(&["apply", &file, "-H", "father", "--json"]);
+    wait::within(Duration::from_secs(120), "a part of it is there", || {
+        set.part().filter(|length| *length > 1024 * 1024)
+    });
+    disk.fill();
+    let (code, output) = run.ended(Duration::from_secs(120));
+    assert_eq!(code, Some(1), "{output}");
+    assert!(told(&serde_json::from_str(&output).unwrap()).contains("cannot be put on disk"), "{output}");
+    let kept = set.part().expect("what has come is kept");
+    assert!(kept > 1024 * 1024);
+    disk.empty();
+    relay.turn(Weather::FAIR);
+    all(&stage.json(0, &["apply", &file, "-H", "father"]), "status", "completed");
+    assert!(set.arrived());
+    let log = fs::read_to_string(agent.state().with_file_name("log")).unwrap();
+    assert!(log.contains(&format!("from={kept}")), "it has gone on where it was: {kept}");
+    drop(disk);
 }
 
 #[test]

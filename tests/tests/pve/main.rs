@@ -21,6 +21,7 @@ mod orphans;
 mod plans;
 mod privileges;
 mod provider;
+mod templates;
 mod trees;
 mod trust;
 mod waiting;

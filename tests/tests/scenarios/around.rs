@@ -8,6 +8,7 @@ use std::thread;
 
 use homestak_tests::binaries::binaries;
 use homestak_tests::command::start;
+use homestak_tests::disk::SmallDisk;
 use homestak_tests::document::{all, is_contiguous};
 use homestak_tests::needs;
 use homestak_tests::stage::Stage;
@@ -65,45 +66,6 @@ fn an_ordinary_user_needs_nothing_more() {
     stage.is_empty_soon();
 }
 
-/// A small file system of its own, for as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn at(folder: &Path) -> Option<Self> {
-        fs::create_dir(folder).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs"]).arg(folder).output();
-        mounted.is_ok_and(|mounted| mounted.status.success()).then(|| Self(folder.to_owned()))
-    }
-
-    /// Leaves no room.
-    fn fill(&self) {
-        let mut size = 1 << 20;
-        let mut n = 0;
-        while size >= 512 {
-            n += 1;
-            let written = fs::write(self.0.join(format!("ballast-{n}")), vec![0; size]);
-            if written.is_err() {
-                size /= 2;
-            }
-        }
-    }
-
-    fn empty(&self) {
-        for file in fs::read_dir(&self.0).unwrap().flatten() {
-            if file.file_name().to_string_lossy().starts_with("ballast") {
-                fs::remove_file(file.path()).unwrap();
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
 #[test]
 fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again() {
     let name = "a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again";
@@ -111,7 +73,7 @@ fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again() {
         return;
     }
     let stage = Stage::set("full");
-    let disk = SmallDisk::at(&stage.state());
+    let disk = SmallDisk::at(&stage.state(), 12);
     if !needs::have(name, "a tmpfs that may be mounted", disk.is_some()) {
         return;
     }

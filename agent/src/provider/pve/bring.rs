@@ -1,4 +1,4 @@
-//! Bringing an image to this host that it does not have: from the parent over the link, else from the site's URL.
+//! Bringing an image or container template to this host that it does not have: from the parent over the link, else from the site's URL.
 //!
 //! Whoever needs one holds its gate, so that it is brought once for all who wait. What has come is on disk as it comes
 //! ([`Part`]): a break, a kill or somebody who no longer wants it costs nothing that was there.
@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homestak_node::source::{Found, Image};
+use homestak_node::source::{Found, Image, Stock};
 use homestak_node::world::Task;
 use homestak_protocol::extras::ImageSource;
 use homestak_protocol::fault::{Code, Fault};
-use homestak_protocol::message::Fetch;
 use homestak_protocol::name::SiteName;
 use tokio::io::AsyncReadExt as _;
 use tokio::task::spawn_blocking;
@@ -47,26 +46,26 @@ struct Place {
 }
 
 impl Host {
-    /// Brings an image from the parent; false where it has none.
-    pub(super) async fn bring_from_parent(&self, name: &SiteName, task: &Task) -> Result<bool, Fault> {
+    /// Brings an image or template from the parent; false where it has none.
+    pub(super) async fn bring_from_parent(&self, stock: &Stock, task: &Task) -> Result<bool, Fault> {
         let Some(above) = &self.above else { return Ok(false) };
-        let place = self.place().await?;
+        let place = self.place(stock).await?;
         let (mut progressed, mut wrong) = (Instant::now(), 0);
         loop {
             let folder = place.folder.clone();
             let have = blocking(move || parts(&folder)).await?;
             let had: u64 = have.iter().map(|part| part.length).sum();
-            let why = match above.fetch(Fetch::Image { name: name.clone(), have }).await {
+            let why = match above.fetch(stock.clone().question(have)).await {
                 Err(fault) if fault.code == Code::NotFound => return Ok(false),
                 Err(fault) if matches!(fault.code, Code::Busy | Code::Unreachable) => fault.message,
                 Err(fault) => return Err(fault),
-                Ok(Found::Image(image)) => match self.take(name, image, &place, task).await {
+                Ok(Found::Image(image)) => match self.take(stock, image, &place, task).await {
                     Ok(()) => return Ok(true),
                     Err(Broken::Fault(fault)) => return Err(fault),
                     Err(Broken::Wrong) => {
                         wrong += 1;
                         if wrong >= WRONG {
-                            return Err(not_it(name));
+                            return Err(not_it(stock));
                         }
                         "it was not what it should be".to_owned()
                     }
@@ -82,36 +81,34 @@ impl Host {
                 progressed = Instant::now();
             }
             if progressed.elapsed() >= PATIENCE {
-                let text = format!("the image {name} does not come from the parent: {why}");
+                let text = format!("the {stock} does not come from the parent: {why}");
                 let hint = "what has come is kept, and the next attempt goes on from there";
                 return Err(Fault { retryable: true, ..Fault::new(Code::ProvisionTransient, text).hint(hint) });
             }
-            (task.progress)(format!("waiting for the image {name} from the parent: {why}"));
+            (task.progress)(format!("waiting for the {stock} from the parent: {why}"));
             pause(task, AGAIN).await.map_err(|undone| undone.fault(Code::Provision))?;
         }
     }
 
     /// Takes what comes, from where it was broken off.
-    async fn take(&self, name: &SiteName, image: Image, place: &Place, task: &Task) -> Result<(), Broken> {
+    async fn take(&self, stock: &Stock, image: Image, place: &Place, task: &Task) -> Result<(), Broken> {
         let Image { file, length, sha256, from, mut bytes } = image;
         let folder = place.folder.clone();
-        let mut part = disk(name, blocking(move || Part::open(&folder, sha256)).await?)?;
+        let mut part = disk(stock, blocking(move || Part::open(&folder, sha256)).await?)?;
         if part.length() != from {
             if from != 0 {
                 return Err(Broken::Off(format!("it begins at {from}, and {} bytes are there", part.length())));
             }
-            disk(name, part.restart())?;
+            disk(stock, part.restart())?;
         }
-        has_room(name, &place.folder, length.saturating_sub(from))?;
+        has_room(stock, &place.folder, length.saturating_sub(from))?;
         let (mut told, mut piece) = (None::<Instant>, Vec::with_capacity(PIECE));
         while part.length() < length {
             if told.is_none_or(|told| told.elapsed() >= TELL) {
                 told = Some(Instant::now());
                 let percent = part.length().saturating_mul(100) / length.max(1);
                 let mib = length / 1024 / 1024;
-                (task.progress)(format!(
-                    "fetching the image {name} ({file}) from the parent: {percent} % of {mib} MiB"
-                ));
+                (task.progress)(format!("fetching the {stock} ({file}) from the parent: {percent} % of {mib} MiB"));
             }
             let left = length.saturating_sub(part.length());
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
@@ -124,31 +121,24 @@ impl Host {
                 })
                 .await?;
                 (part, piece) = (back, buffer);
-                disk(name, written)?;
+                disk(stock, written)?;
             }
             if let Some(why) = broken {
                 return Err(Broken::Off(why));
             }
         }
-        let ending = match (place.content, part.is_qcow2()) {
-            ("iso", _) => "img",
-            (_, true) => "qcow2",
-            (_, false) => "raw",
-        };
-        let stem = file.rsplit_once('.').map_or(file.as_str(), |(stem, _)| stem);
-        let stem = if SiteName::parse(stem).is_ok() { stem } else { name.as_str() };
-        let to = place.folder.join(format!("{stem}.{ending}"));
+        let to = place.folder.join(name_of(stock, &file, place.content, part.is_qcow2()));
         match blocking(move || part.finish(length, &to)).await? {
             Ok(()) => Ok(()),
             Err(PartError::Checksum) => Err(Broken::Wrong),
             Err(PartError::Short { have, of }) => Err(Broken::Off(format!("only {have} of {of} bytes have come"))),
-            Err(PartError::Disk(error)) => disk(name, Err(error)),
+            Err(PartError::Disk(error)) => disk(stock, Err(error)),
         }
     }
 
     /// Has PVE fetch an image from where the site says.
     pub(super) async fn bring_from_url(&self, name: &SiteName, source: &ImageSource, task: &Task) -> Result<(), Fault> {
-        let place = self.place().await?;
+        let place = self.place(&Stock::Image(name.clone())).await?;
         let ending = if place.content == "iso" { "img" } else { ending_of(&source.url) };
         let form = Form::new()
             .with("content", place.content)
@@ -169,15 +159,19 @@ impl Host {
         })
     }
 
-    /// The first storage that takes images to import; one for ISO files where none does.
-    async fn place(&self) -> Result<Place, Fault> {
-        for (content, below) in [("import", "import"), ("iso", "template/iso")] {
+    /// The first storage that takes it; for images one for ISO files where none takes those.
+    async fn place(&self, stock: &Stock) -> Result<Place, Fault> {
+        let places: &[(&'static str, &str)] = match stock {
+            Stock::Image(_) => &[("import", "import"), ("iso", "template/iso")],
+            Stock::Template(_) => &[("vztmpl", "template/cache")],
+        };
+        for (content, below) in places {
             if let Some((storage, folder)) = self.folder_for(content, below).await? {
                 return Ok(Place { storage, folder, content });
             }
         }
         let hint = "allow it for one that is a folder: `pvesm set local --content iso,vztmpl,backup,snippets,import`";
-        let text = format!("no storage of {} takes images that are to be imported", self.settings.node());
+        let text = format!("no storage of {} that is a folder takes the {stock}", self.settings.node());
         Err(Fault::new(Code::Provision, text).hint(hint))
     }
 
@@ -198,6 +192,24 @@ impl Host {
             }
         }
         Ok(None)
+    }
+}
+
+/// What the file is to be called. A container template keeps its name, by which PVE knows what is in it.
+fn name_of(stock: &Stock, file: &str, content: &str, is_qcow2: bool) -> String {
+    let safe = |text: &str| SiteName::parse(text).is_ok();
+    match stock {
+        Stock::Template(_) if safe(file) => file.to_owned(),
+        Stock::Template(name) => format!("{}.tar.zst", name.as_ref().map_or("debian", SiteName::as_str)),
+        Stock::Image(name) => {
+            let ending = match (content, is_qcow2) {
+                ("iso", _) => "img",
+                (_, true) => "qcow2",
+                (_, false) => "raw",
+            };
+            let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+            format!("{}.{ending}", if safe(stem) { stem } else { name.as_str() })
+        }
     }
 }
 
@@ -240,9 +252,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     spawn_blocking(work).await.map_err(|error| Fault::new(Code::Internal, error.to_string()))
 }
 
-fn disk<T>(name: &SiteName, done: std::io::Result<T>) -> Result<T, Broken> {
+fn disk<T>(stock: &Stock, done: std::io::Result<T>) -> Result<T, Broken> {
     done.map_err(|error| {
-        let text = format!("the image {name} cannot be put on disk: {error}");
+        let text = format!("the {stock} cannot be put on disk: {error}");
         let hint =
             "make room on the storage for images; what has come is kept, and the next attempt goes on from there";
         Broken::Fault(Fault::new(Code::Storage, text).hint(hint))
@@ -250,7 +262,7 @@ fn disk<T>(name: &SiteName, done: std::io::Result<T>) -> Result<T, Broken> {
 }
 
 /// Says so before a disk is filled up.
-fn has_room(name: &SiteName, folder: &Path, more: u64) -> Result<(), Broken> {
+fn has_room(stock: &Stock, folder: &Path, more: u64) -> Result<(), Broken> {
     let Ok(stat) = rustix::fs::statvfs(folder) else { return Ok(()) };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let wanted = more.saturating_add(MARGIN);
@@ -258,8 +270,7 @@ fn has_room(name: &SiteName, folder: &Path, more: u64) -> Result<(), Broken> {
         return Ok(());
     }
     let mib = |bytes: u64| bytes / 1024 / 1024;
-    let text =
-        format!("the image {name} needs {} MiB in {}, and there are {}", mib(wanted), folder.display(), mib(free));
+    let text = format!("the {stock} needs {} MiB in {}, and there are {}", mib(wanted), folder.display(), mib(free));
     Err(Broken::Fault(Fault::new(Code::Storage, text).hint("make room on that storage")))
 }
 
@@ -268,8 +279,8 @@ fn no_folder(folder: &Path, error: &std::io::Error) -> Fault {
     Fault::new(Code::Provision, text).hint("the agent of a PVE host runs as root")
 }
 
-fn not_it(name: &SiteName) -> Fault {
-    let text = format!("what the parent gives as the image {name} does not come to the checksum that it tells");
+fn not_it(stock: &Stock) -> Fault {
+    let text = format!("what the parent gives as the {stock} does not come to the checksum that it tells");
     Fault::new(Code::Provision, text)
         .hint("look at the parent's disk: the file changes while it is read, or is damaged")
 }
@@ -303,13 +314,13 @@ fn of_url(name: &SiteName, source: &ImageSource, error: &CallError) -> Fault {
     Fault { message: text, ..fault }
 }
 
-/// The gates of images, by their names: whoever brings one holds its gate.
+/// The gates of what can be brought: whoever brings one holds its gate.
 #[derive(Default)]
-pub(super) struct Gates(std::sync::Mutex<std::collections::BTreeMap<SiteName, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct Gates(std::sync::Mutex<std::collections::BTreeMap<Stock, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Gates {
-    pub(super) fn of(&self, name: &SiteName) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn of(&self, stock: &Stock) -> Arc<tokio::sync::Mutex<()>> {
         let mut gates = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(gates.entry(name.clone()).or_default())
+        Arc::clone(gates.entry(stock.clone()).or_default())
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use homestak_node::source::Stock;
 use homestak_node::world::{Ensure, Task};
 use homestak_protocol::extras::ImageSource;
 use homestak_protocol::fault::{Code, Fault};
@@ -74,10 +75,11 @@ impl Host {
         if let Some(Found { volid, for_disks: true }) = self.find_image(name.as_str()).await? {
             return Ok(Origin::Volume(volid));
         }
-        let _gate = self.gates.of(name).lock_owned().await;
+        let stock = Stock::Image(name.clone());
+        let _gate = self.gates.of(&stock).lock_owned().await;
         let mut brought = false;
         if self.find_image(name.as_str()).await?.is_none() {
-            brought = self.bring_from_parent(name, task).await?;
+            brought = self.bring_from_parent(&stock, task).await?;
             if let Some(source) = source.filter(|_| !brought) {
                 self.bring_from_url(name, source, task).await?;
                 brought = true;
@@ -128,30 +130,48 @@ impl Host {
         Fault::new(Code::Provision, message).hint(hint)
     }
 
-    /// The template that a container is made from: the one that is named, or the newest Debian.
-    pub(super) async fn template(&self, name: Option<&str>) -> Result<String, Fault> {
+    /// The template that a container is made from, brought from the parent where it is not here.
+    async fn template(&self, name: Option<&SiteName>, task: &Task) -> Result<String, Fault> {
+        if let Some(volid) = self.find_template(name).await? {
+            return Ok(volid);
+        }
+        let stock = Stock::Template(name.cloned());
+        let _gate = self.gates.of(&stock).lock_owned().await;
+        if self.find_template(name).await?.is_none() {
+            let _brought = self.bring_from_parent(&stock, task).await?;
+        }
+        self.find_template(name).await?.ok_or_else(|| {
+            let hint = "`pveam update` and `pveam download local debian-12-standard_…` on that host, or one above it, bring one";
+            Fault::new(Code::Provision, format!("there is no {stock} on {}, nor above", self.settings.node())).hint(hint)
+        })
+    }
+
+    /// The template here that a container is made from: the one that is named, or the newest Debian.
+    async fn find_template(&self, name: Option<&SiteName>) -> Result<Option<String>, Fault> {
         let failed = |error: CallError| error.fault(Code::Provision);
         let mut found = Vec::new();
         for storage in self.storages().await.map_err(failed)?.iter().filter(|storage| storage.holds("vztmpl")) {
             found.extend(self.api.content(&self.settings.node(), &storage.storage, "vztmpl").await.map_err(failed)?);
         }
-        let (wanted, what) = match name {
-            Some(name) => (name.to_owned(), format!("no container template {name}")),
-            None => ("debian-".to_owned(), "no container template of Debian".to_owned()),
-        };
-        found.retain(|volume| volume.file().starts_with(&wanted));
+        let wanted = name.map_or("debian-", SiteName::as_str);
+        found.retain(|volume| volume.file().starts_with(wanted));
         let newest = found.into_iter().max_by_key(|volume| (version(volume.file()), volume.ctime));
-        newest.map(|volume| volume.volid).ok_or_else(|| {
-            let hint = "`pveam update` and `pveam download local debian-12-standard_…` on the host bring one";
-            Fault::new(Code::Provision, format!("there is {what} on {}", self.settings.node())).hint(hint)
-        })
+        Ok(newest.map(|volume| volume.volid))
+    }
+
+    /// The volume that something is in on this host.
+    pub(super) async fn find(&self, stock: &Stock) -> Result<Option<String>, Fault> {
+        match stock {
+            Stock::Image(name) => Ok(self.find_image(name.as_str()).await?.map(|found| found.volid)),
+            Stock::Template(name) => self.find_template(name.as_ref()).await,
+        }
     }
 
     /// Makes sure that there is something to make a machine of this kind from.
     pub(super) async fn source(&self, ask: &Ensure, task: &Task) -> Result<Option<Origin>, Fault> {
         match (ask.machine.kind, &ask.machine.image) {
             (NodeKind::Ct, name) => {
-                let template = self.template(name.as_ref().map(SiteName::as_str)).await?;
+                let template = self.template(name.as_ref(), task).await?;
                 Ok(Some(Origin::Volume(template)))
             }
             (_, Some(name)) => self.image(name, ask.extras.image.as_ref(), task).await.map(Some),

@@ -1,4 +1,4 @@
-//! Giving images to children: from this host's own storages, after bringing them from above where they are not there.
+//! Giving images and container templates to children: from this host's own storages, after bringing them from above where they are not there.
 //!
 //! A child's question is answered soon. What takes longer (bringing it, or reading all of it for its digest) goes on in a
 //! task of its own that holds the image's gate; until it has ended a child is told to ask again.
@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use homestak_node::https::FileReader;
-use homestak_node::source::{Answering, Found, Image, Shelf, no_image};
+use homestak_node::source::{Answering, Found, Image, Shelf, Stock};
 use homestak_node::world::Task;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::message::Part;
-use homestak_protocol::name::SiteName;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
@@ -45,14 +44,14 @@ struct Ready {
 }
 
 impl Shelf for Pve {
-    fn give(&self, name: SiteName, have: Vec<Part>) -> Answering<'_> {
+    fn give(&self, stock: Stock, have: Vec<Part>) -> Answering<'_> {
         Box::pin(async move {
             let on_its_way = || {
-                let text = format!("the image {name} is on its way here, or is being read");
+                let text = format!("the {stock} is on its way here, or is being read");
                 Fault { retryable: true, ..Fault::new(Code::Busy, text) }
             };
-            let gate = timeout(ANSWER, self.host.gates.of(&name).lock_owned()).await.map_err(|_| on_its_way())?;
-            let (host, wanted) = (Arc::clone(&self.host), name.clone());
+            let gate = timeout(ANSWER, self.host.gates.of(&stock).lock_owned()).await.map_err(|_| on_its_way())?;
+            let (host, wanted) = (Arc::clone(&self.host), stock.clone());
             let preparing = self.host.life.tracker.spawn(async move {
                 let _gate = gate;
                 let cancel = host.life.ending.child_token();
@@ -76,14 +75,14 @@ impl Shelf for Pve {
 }
 
 impl Host {
-    /// An image and its digest, brought from above if it is not here.
-    async fn ready(&self, name: &SiteName, task: &Task) -> Result<Ready, Fault> {
-        let volid = match self.find_image(name.as_str()).await? {
-            Some(found) => found.volid,
-            None if self.bring_from_parent(name, task).await? => {
-                self.find_image(name.as_str()).await?.ok_or_else(|| no_image(name))?.volid
+    /// A file and its digest, brought from above if it is not here.
+    async fn ready(&self, stock: &Stock, task: &Task) -> Result<Ready, Fault> {
+        let volid = match self.find(stock).await? {
+            Some(volid) => volid,
+            None if self.bring_from_parent(stock, task).await? => {
+                self.find(stock).await?.ok_or_else(|| stock.absent())?
             }
-            None => return Err(no_image(name)),
+            None => return Err(stock.absent()),
         };
         let path = self.api.volume_path(&self.settings.node(), &volid).await;
         let path = PathBuf::from(path.map_err(|error| error.fault(Code::Provision))?);

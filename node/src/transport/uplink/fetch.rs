@@ -9,12 +9,11 @@ use axum::body::Bytes;
 use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::frame::MAX_FRAME_UNPROVEN;
 use homestak_protocol::message::{Fetch, Fetched, Opening};
-use homestak_protocol::version::IMAGES;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::source::{Found, Image, MAX_DOCUMENT, MAX_PROGRAM, Program, no_image, nobody_answers};
+use crate::source::{Found, Image, MAX_DOCUMENT, MAX_PROGRAM, Program, Stock, nobody_answers};
 use crate::transport::wire::{self, WireError};
 
 /// How long the parent may take for its first word: past this the subtree that we hold has to do.
@@ -47,10 +46,10 @@ impl Fetcher {
     /// Asks, and waits for the answer. [`Code::Unreachable`] where there is no link, or no answer in time.
     pub async fn fetch(&self, what: Fetch) -> Result<Found, Fault> {
         let Some(Line { connection, protocol }) = self.link.borrow().clone() else { return Err(nobody_answers()) };
-        let limit = match &what {
-            Fetch::Image { name, .. } if protocol < IMAGES => return Err(no_image(name)),
-            Fetch::Image { .. } => IMAGE_HEAD,
-            _ => HEAD,
+        let limit = match Stock::asked(&what) {
+            Some((stock, since)) if protocol < since => return Err(stock.absent()),
+            Some(_) => IMAGE_HEAD,
+            None => HEAD,
         };
         let asked = timeout(limit, ask(&connection, what)).await;
         let (mut receive, head) = match asked {
