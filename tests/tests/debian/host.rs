@@ -213,7 +213,10 @@ fn a_pve_node_makes_itself_a_host_whatever_it_dies_of_and_a_second_time_changes_
 fn a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it() {
     let test = "a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it";
     let points = ["host.network-changed:after".to_owned()];
-    let Some((yard, pve)) = set(test, "debian-cut", &points, &[("var/lib/stand-in/dead", "")]) else { return };
+    let leased = "[Match]\nName=host0\n[Network]\nDHCP=ipv4\n";
+    let put = [("var/lib/stand-in/dead", ""), ("etc/systemd/network/10-host0.network", leased)];
+    let Some((mut yard, pve)) = set(test, "debian-cut", &points, &put) else { return };
+    yard.network.begin(&["python3"], &workspace().join("tests/debian/dhcp"));
     let running = yard.begin(&nodes());
     // It is restarted before that, for its kernel.
     wait::within(TIMER, "it dies over the network", || {
@@ -249,14 +252,20 @@ fn a_network_that_does_not_come_back_is_put_back_by_the_agent_and_without_it() {
     assert_eq!(machine.run("systemctl list-units --all --no-legend 'homestak-bridge-back*'"), "", "no timer is left");
 
     // Once the network would carry it, so it does.
-    machine.run("rm /var/lib/stand-in/dead; echo 192.0.2.250/24 >/var/lib/stand-in/lease");
+    let before = machine.run("getent ahostsv4 root-pve | head -1 | cut -d' ' -f1");
+    machine.run("rm /var/lib/stand-in/dead");
     yard.apply_nodes(0, &nodes());
-    assert!(network().contains("vmbr0 192.0.2.250"), "{}", network());
+    assert!(machine.read("/etc/network/interfaces").unwrap().contains("iface vmbr0 inet dhcp"));
+    // The bridge's client asks by the card, where systemd-networkd has asked by the machine's id.
+    let address = machine.run("ip -o -4 address show vmbr0 | awk '{print $4}' | cut -d/ -f1");
+    assert_ne!(address, before);
     assert_eq!(
         machine.run("getent ahostsv4 root-pve | head -1 | cut -d' ' -f1"),
-        "192.0.2.250",
-        "and it knows itself by it"
+        address,
+        "it knows itself by the new one"
     );
+    let home = machine.run("cat /proc/$(pgrep -o dhclient)/cgroup");
+    assert!(home.ends_with("/networking.service"), "the client lives on, whoever ends: {home}");
     drop(pve);
     yard.strike();
 }

@@ -12,7 +12,7 @@ const ARCHIVE_PORT: &str = "8080";
 /// A network of a test's own.
 pub(crate) struct Network {
     name: String,
-    archives: Vec<Child>,
+    servers: Vec<Child>,
 }
 
 impl Network {
@@ -29,31 +29,30 @@ impl Network {
         ] {
             ip(&[&["-n", &name][..], arguments].concat());
         }
-        let mut network = Self { name, archives: Vec::new() };
+        let mut network = Self { name, servers: Vec::new() };
         network.serve(pool, ARCHIVE_PORT);
         network
     }
 
     /// Serves one more folder in it.
     pub(crate) fn serve(&mut self, folder: &Path, port: &str) {
+        self.begin(&["python3", "-m", "http.server", "--bind", ADDRESS, port, "--directory"], folder);
+    }
+
+    /// Runs a server in it, the last word of which is this file.
+    pub(crate) fn begin(&mut self, words: &[&str], file: &Path) {
         let by = self.by();
-        let archive = Command::new(&by[0])
-            .args(&by[1..])
-            .args(["python3", "-m", "http.server", "--bind", ADDRESS, port, "--directory"])
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.archives.push(archive);
+        let mut server = Command::new(&by[0]);
+        server.args(&by[1..]).args(words).arg(file);
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.servers.push(server.spawn().unwrap());
     }
 
     /// Serves nothing any more.
     pub(crate) fn serve_nothing(&mut self) {
-        for mut archive in self.archives.drain(..) {
-            let _gone = archive.kill();
-            let _collected = archive.wait();
+        for mut server in self.servers.drain(..) {
+            let _gone = server.kill();
+            let _collected = server.wait();
         }
     }
 
