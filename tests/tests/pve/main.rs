@@ -16,6 +16,7 @@ mod hanging;
 mod ids;
 mod images;
 mod import;
+mod moved;
 mod network;
 mod orphans;
 mod plans;

@@ -210,10 +210,11 @@ async fn a_call_that_is_given_up_leaves_its_task_and_the_next_one_waits_for_it()
         return;
     }
     let stage = Stage::set("pve-cancelled");
-    let host = FakePve::start(&stage, "father", 1.0);
+    let mut host = FakePve::start(&stage, "father", 1.0);
+    host.parallel = 1;
     host.set("task_secs", json!({ "qmcreate": 1.5 }));
     let driver = Driver::open(&host, &stage.folder().join("state"));
-    let ask = machine("edge", NodeKind::Vm, None);
+    let (ask, other) = (machine("edge", NodeKind::Vm, None), machine("other", NodeKind::Vm, None));
     let cancel = CancellationToken::new();
     let mut given_up = task();
     given_up.cancel = cancel.clone();
@@ -223,10 +224,13 @@ async fn a_call_that_is_given_up_leaves_its_task_and_the_next_one_waits_for_it()
     });
     assert_eq!(refused.unwrap_err().code.as_str(), "E712");
     assert_eq!(host.guests().len(), 1, "PVE goes on");
+    // One at once is one at once, whether anybody waits for it or not.
+    driver.ensure(other).await.unwrap();
+    assert_eq!(host.state()["at_once"]["qmcreate"], 1);
     driver.ensure(ask.clone()).await.unwrap();
-    assert_eq!((host.guests().len(), host.guest("edge")["status"].as_str()), (1, Some("running")));
+    assert_eq!((host.guests().len(), host.guest("edge")["status"].as_str()), (2, Some("running")));
     let creations = host.changes().into_iter().filter(|line| line.starts_with("POST /nodes/father/qemu vmid")).count();
-    assert_eq!(creations, 1, "{:#?}", host.changes());
+    assert_eq!(creations, 2, "{:#?}", host.changes());
 }
 
 #[tokio::test]

@@ -72,6 +72,9 @@ impl Host {
             runs = false;
         }
         if guest.kind == GuestKind::Lxc && !runs {
+            if guest.node != self.settings.node() {
+                return Err(elsewhere(guest, &self.settings.node()).at(&ask.path));
+            }
             self.furnish(ask, &mut kept, gate).await.map_err(fault)?;
         }
         if !form.is_empty() {
@@ -124,4 +127,12 @@ impl Host {
             }
         }
     }
+}
+
+/// An agent is put into a container by the host that has it.
+fn elsewhere(guest: &Guest, here: &str) -> Fault {
+    let text =
+        format!("{} does not run, and is on {}: its agent can only be put into it on {here}", guest.noun(), guest.node);
+    Fault::new(Code::Provision, text)
+        .hint(format!("move it back: `pct migrate {} {here}` on {}", guest.vmid, guest.node))
 }

@@ -14,6 +14,7 @@ use super::find::Seen;
 use super::limits::Gate;
 use super::owner::Ownership;
 use super::record::Record;
+use super::room::Room;
 use super::task::Undone;
 use crate::provider::{Identity, Tag};
 
@@ -81,8 +82,7 @@ impl Host {
             None => self.free_id(making, seen, None).await?,
         };
         let fault = |undone: Undone| undone.fault(Code::Provision);
-        self.inherited.get_or_try_init(|| self.inherit()).await.map_err(fault)?;
-        let _room = self.limits.storage(&storage).await;
+        let mut room = self.room(&storage).await.map_err(fault)?;
         // Always after the storage's, so that nobody waits for somebody who waits for him.
         let _source = match &source {
             Some(origin) => self.limits.storage(&origin.name()).await,
@@ -94,6 +94,7 @@ impl Host {
                 return Err(self.taken(making.identity, &format!("the vmid {vmid}"), Some(other)).await);
             }
             self.limits.take_id(vmid, &making.tag);
+            room.vmid = Some(vmid);
             let mut record = Record::new(making.identity, ask.incarnation, making.kind, vmid);
             record.storage = Some(storage.clone());
             let form = match (making.kind, &source) {
@@ -105,7 +106,7 @@ impl Host {
             };
             let created = self.perform(&mut record, Call::Create(making.kind, vmid, &form), task).await;
             let error = match created {
-                Ok(()) => return self.finish(making, record, source.as_ref()).await,
+                Ok(()) => return self.finish(making, record, source.as_ref(), room).await,
                 Err(Undone::Call(error)) if error.in_doubt || error.message.contains("already exists") => error,
                 Err(undone) => {
                     self.images.forget();
@@ -113,7 +114,7 @@ impl Host {
                 }
             };
             match self.whose(making, vmid).await? {
-                Whose::Ours => return self.finish(making, record, source.as_ref()).await,
+                Whose::Ours => return self.finish(making, record, source.as_ref(), room).await,
                 Whose::Nobodys if doubts < DOUBTS => {
                     doubts += 1;
                     tracing::info!(%error, %vmid, "nothing came of it; creating it again");
@@ -132,7 +133,13 @@ impl Host {
     }
 
     /// What is left to do to a guest that was just made.
-    async fn finish(&self, making: &Making<'_>, mut record: Record, source: Option<&Origin>) -> Result<Ensured, Fault> {
+    async fn finish(
+        &self,
+        making: &Making<'_>,
+        mut record: Record,
+        source: Option<&Origin>,
+        room: Room,
+    ) -> Result<Ensured, Fault> {
         let guest = self.guest_of(&record);
         if let (GuestKind::Qemu, Some(file @ Origin::File(_)), Some(storage)) =
             (making.kind, source, record.storage.clone())
@@ -146,6 +153,7 @@ impl Host {
                 .await
                 .map_err(|undone| undone.fault(Code::Provision))?;
         }
+        room.leave();
         Ok(Ensured { found: Found::Created, adopted: false, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }
 

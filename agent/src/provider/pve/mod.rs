@@ -5,7 +5,7 @@
 //!
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
-//! - `owner`, `find`: whose a guest is; `sight`, `console`: how one looks from the outside; `limits`: how much is done at once.
+//! - `owner`, `find`: whose a guest is; `sight`, `console`: how one looks from the outside; `limits`, `room`: how much is done at once.
 //! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `disk`, `snippet`: what it is made
 //!   from; `tool`: PVE's own programs.
 //! - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
@@ -26,6 +26,7 @@ mod owner;
 mod part;
 mod power;
 mod record;
+mod room;
 mod shelf;
 mod sight;
 mod snippet;

@@ -23,8 +23,6 @@ const SELDOM: Duration = Duration::from_secs(1);
 const PART: u32 = 16;
 /// Where it is known about when it ends, after a smaller one from then on.
 const NEAR: u32 = 40;
-/// How often it is asked whether a creation of an earlier life has ended.
-const INHERITED: Duration = Duration::from_millis(100);
 /// How often a task's log is read for what it says last.
 const LOG_AGAIN: Duration = Duration::from_secs(2);
 /// How long a lock of somebody else is waited for: PVE itself waits 10 s, a backup may take minutes.
@@ -227,39 +225,6 @@ impl Host {
             };
             pause(task, next.clamp(SOONEST, SELDOM)).await?;
         }
-    }
-
-    /// Counts the creations that lives before this one have begun and that PVE is still at: each takes room on its storage
-    /// until it has ended, so that the limit holds however often their maker dies. Before the first creation of this life.
-    pub(super) async fn inherit(&self) -> Result<(), Undone> {
-        for record in self.records.all() {
-            let Some(Step { deed: Deed::Create, task }) = &record.step else { continue };
-            let running = match task {
-                Some(upid) => match self.api.task(upid).await {
-                    Ok(status) if status.ended().is_none() => vec![upid.clone()],
-                    Ok(_) => continue,
-                    Err(error) if error.class == Class::Gone => continue,
-                    Err(error) => return Err(error.into()),
-                },
-                None => self.api.running_tasks(&self.settings.node(), record.vmid.number()).await?,
-            };
-            for upid in running {
-                let Some(room) = record.storage.as_deref().and_then(|storage| self.limits.room(storage)) else { break };
-                tracing::info!(task = %upid, path = %record.path, "a creation of an earlier life goes on");
-                let (api, cancel) = (self.api.clone(), self.life.ending.clone());
-                self.life.tracker.spawn(async move {
-                    let _room = room;
-                    // One that cannot be asked about any more is not waited for.
-                    while api.task(&upid).await.is_ok_and(|status| status.ended().is_none()) {
-                        tokio::select! {
-                            () = cancel.cancelled() => return,
-                            () = sleep(INHERITED) => {}
-                        }
-                    }
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Waits for what was being done to a guest when it was last seen, by us or by one before us.
