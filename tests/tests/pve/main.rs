@@ -8,6 +8,8 @@
     reason = "what tests share fails its test by panicking, as they do themselves"
 )]
 
+mod adopted;
+mod catalogue;
 mod containers;
 mod crash;
 mod drift;
@@ -22,6 +24,7 @@ mod orphans;
 mod plans;
 mod privileges;
 mod provider;
+mod system;
 mod templates;
 mod trees;
 mod trust;

@@ -1,22 +1,18 @@
 //! Whole trees, one fake host for each PVE host.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use homestak_protocol::ids::SiteId;
 use homestak_protocol::order::NodeKind;
-use homestak_tests::binaries::binaries;
 use homestak_tests::document::{all, node};
 use homestak_tests::fakepve::{self, FakePve};
-use homestak_tests::guests::{Guests, HostAgent, described, injected, pct_stand_in, user_data};
+use homestak_tests::guests::{Guests, HostAgent, described, injected, pct_stand_in};
 use homestak_tests::manifest::Manifest;
 use homestak_tests::stage::Stage;
-use ring::digest::{SHA256, digest};
 use serde_json::json;
 
+use crate::catalogue::is_told_its_parent;
 use crate::provider::{Driver, identity, machine};
 
 #[test]
@@ -74,28 +70,6 @@ fn a_machine_is_made_found_again_and_destroyed_without_a_trace() {
     assert_eq!(host.changes(), changes, "what is gone is not destroyed again");
 }
 
-/// The guest of this name fetches the agent of the host that carries it, from where that agent listens, under that agent's
-/// CA, and runs nothing else.
-fn is_told_its_parent(host: &FakePve, name: &str, parent: &Path) {
-    let file = |path: &str| user_data(&host.snippets, name, path).unwrap_or_else(|| panic!("{name} has no {path}"));
-    let told = injected(&host.snippets, name);
-    let told = |key: &str| told.get(key).unwrap_or_else(|| panic!("{name} is not told {key}")).as_str();
-    let port = fs::read_to_string(parent.join("port")).unwrap();
-    let servers: Vec<&str> = told("HOMESTAK_SERVER").split(',').collect();
-    let is_parents = |server: &&str| server.rsplit(':').next() == Some(port.trim());
-    assert!(servers.iter().all(is_parents), "{name} on {} is told {servers:?}, not port {port}", host.node);
-    let hash =
-        |bytes: &[u8]| digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let script = file("/usr/local/sbin/homestak-get-agent");
-    let own = hash(&fs::read(&binaries().agent).unwrap());
-    assert!(script.contains(&format!("\nwanted={own}\n")), "{own}: {script}");
-    assert!(servers.iter().all(|server| script.contains(server)), "{script}");
-    let pem = file("/etc/homestak/ca.pem");
-    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
-    let der = STANDARD.decode(lines.collect::<String>()).unwrap();
-    assert_eq!(told("HOMESTAK_CA"), format!("sha256:{}", hash(&der)), "the CA that the program comes under");
-}
-
 #[test]
 fn a_task_that_takes_longer_than_its_phase_fails_the_node_and_the_next_apply_goes_on_with_what_it_made() {
     if !fakepve::is_installed("a_task_that_takes_longer_than_its_phase_fails_the_node_and_the_next_apply_goes_on") {
@@ -123,79 +97,8 @@ fn a_task_that_takes_longer_than_its_phase_fails_the_node_and_the_next_apply_goe
     assert_eq!(host.guests(), Vec::<serde_json::Value>::new());
 }
 
-/// What is built, and which guests then are on which host.
-struct Tree {
-    manifest: &'static str,
-    guests: &'static [(&'static str, &'static [&'static str])],
-}
-
-const TREES: [Tree; 5] = [
-    Tree { manifest: "n1-push", guests: &[("father", &["edge"])] },
-    Tree { manifest: "n1-pull", guests: &[("father", &["edge"])] },
-    Tree { manifest: "n2-tiered", guests: &[("father", &["root-pve"]), ("root-pve", &["edge"])] },
-    Tree { manifest: "n2-mixed", guests: &[("father", &["root-pve"]), ("root-pve", &["edge", "app"])] },
-    Tree {
-        manifest: "n3-deep",
-        guests: &[("father", &["root-pve"]), ("root-pve", &["leaf-pve"]), ("leaf-pve", &["edge"])],
-    },
-];
-
-/// Trees of one to three levels, by push, pull and both, applied twice and tested, on one fake host for each level.
-#[test]
-fn every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level() {
-    if !fakepve::is_installed("every_tree_of_the_catalogue_is_built_tested_and_destroyed_level_by_level") {
-        return;
-    }
-    let stage = Stage::set("pve-trees");
-    let hosts: Vec<_> =
-        ["father", "root-pve", "leaf-pve"].map(|node| Arc::new(FakePve::start(&stage, node, 0.0))).into();
-    let host = |name: &str| hosts.iter().find(|host| host.node == name).unwrap();
-    let agent = HostAgent::join(&stage, &hosts[0], &[]);
-    let _guests = Guests::keep(&stage, &hosts, &[]);
-    for tree in TREES {
-        let built = stage.json(0, &["apply", tree.manifest, "-H", "father"]);
-        all(&built, "status", "completed");
-        all(&built, "action", "created");
-        for (name, wanted) in tree.guests {
-            let there: Vec<String> =
-                host(name).guests().iter().map(|guest| guest["name"].as_str().unwrap().to_owned()).collect();
-            let mut wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
-            let mut found = there.clone();
-            wanted.sort();
-            found.sort();
-            assert_eq!(found, wanted, "{} on {name}", tree.manifest);
-            for guest in &found {
-                let (guest, node) = (host(name).guest(guest), node(&built, guest));
-                assert_eq!((&guest["vmid"], &guest["status"]), (&node["vm_id"], &json!("running")));
-                let facts = described(guest["config"]["description"].as_str().unwrap());
-                assert_eq!(facts["homestak"], node["path"].as_str().unwrap());
-                let told = injected(&host(name).snippets, guest["name"].as_str().unwrap());
-                // Each level is reached only from its parent.
-                let parent = tree.guests.iter().find(|(_, below)| below.contains(name)).map(|(above, _)| *above);
-                let parent = parent.map_or_else(|| agent.state(), |above| Guests::state(&stage, host(above), name));
-                is_told_its_parent(host(name), guest["name"].as_str().unwrap(), &parent);
-                assert_eq!(told.contains_key("HOMESTAK_PROVIDER"), node["type"] == "pve", "{told:?}");
-            }
-        }
-        for host in &hosts {
-            assert_eq!(host.state()["paths"], json!([]), "a disk comes by a volume's id");
-        }
-        let changes: Vec<_> = hosts.iter().map(|host| host.changes()).collect();
-        let again = stage.json(0, &["apply", tree.manifest, "-H", "father"]);
-        let changed = hosts.iter().map(|host| host.changes()).collect::<Vec<_>>();
-        assert_eq!(changed, changes, "{}: nothing is changed on a host", tree.manifest);
-        all(&again, "action", "unchanged");
-        assert_eq!(again["context"], built["context"], "{}: ids and addresses stay", tree.manifest);
-        stage.json(0, &["destroy", tree.manifest, "-H", "father", "--yes"]);
-        is_empty(&hosts);
-        let tested = stage.json(0, &["test", tree.manifest, "-H", "father"]);
-        assert_eq!(tested["success"], true, "{tested:#}");
-        is_empty(&hosts);
-    }
-}
-
 /// Nothing is left of any tree. What was inside a host went with it, as its disk does.
-fn is_empty(hosts: &[Arc<FakePve>]) {
+pub(crate) fn is_empty(hosts: &[Arc<FakePve>]) {
     for host in hosts {
         assert_eq!(host.guests(), Vec::<serde_json::Value>::new(), "{}", host.node);
         assert_eq!(host.snippet_files(), Vec::<String>::new(), "{}", host.node);
