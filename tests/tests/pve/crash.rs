@@ -1,5 +1,6 @@
 //! A hundred machines at once, and an agent that dies over and over while it makes them, or destroys them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ struct Mortal {
     host: Arc<FakePve>,
     agent: HostAgent,
     stage: Stage,
+    deaths: Cell<usize>,
 }
 
 impl Mortal {
@@ -56,20 +58,31 @@ impl Mortal {
         let plan = crash.path().display().to_string();
         let path = pct_stand_in(&stage);
         let agent = HostAgent::join(&stage, &host, &[("HOMESTAK_CRASH_AT", &plan), ("PATH", &path)]);
-        Self { crash, host: Arc::new(host), agent, stage }
+        Self { crash, host: Arc::new(host), agent, stage, deaths: Cell::new(0) }
     }
 
     fn file(&self, manifest: &Manifest) -> String {
         self.stage.file("manifest.yaml", manifest.text()).display().to_string()
     }
 
+    /// Lets it die at this point, and says whether that was where it matters.
+    fn dies(&self, point: &str) -> bool {
+        self.is_to_die(point);
+        self.has_died(point)
+    }
+
+    /// From here on it dies when it comes by this point.
+    fn is_to_die(&self, point: &str) {
+        self.crash.arm([format!("{point}@father").as_str()]);
+    }
+
     /// Waits until it has died at this point. True if what is on disk then says that it was between an intent and its task, or
     /// that a task that it waited for runs on without it.
-    fn dies(&self, point: &str) -> bool {
-        let before = self.crash.reached().len();
-        self.crash.arm([format!("{point}@father").as_str()]);
+    fn has_died(&self, point: &str) -> bool {
+        let before = self.deaths.get();
         let died = wait::attempt(Duration::from_secs(60), || self.agent.has_ended().then_some(()));
         assert!(died.is_some(), "nobody came by {point}: {}", self.host.guests().len());
+        self.deaths.set(before + 1);
         assert_eq!(self.crash.reached().len(), before + 1, "it died where it was to: {point}");
         let tasks = self.host.state()["tasks"].as_array().unwrap().clone();
         let runs = |upid: &Value| tasks.iter().any(|task| task["upid"] == *upid && task["status"] == "running");
@@ -203,9 +216,10 @@ fn a_container_whose_maker_dies_before_its_agent_is_in_it_gets_it_all_the_same()
         let text = std::fs::read_to_string(&file).unwrap().replace(", image: debian-12", "");
         stage.file("boxes.yaml", text).display().to_string()
     };
+    mortal.is_to_die("pve.create-task:after");
     stage.json(0, &["apply", &file, "-H", "father", "--detach"]);
     // It is there, nothing has been put into it, and it does not run.
-    mortal.dies("pve.create-task:after");
+    mortal.has_died("pve.create-task:after");
     let root = stage.folder().join("containers/30000/usr/local/bin/homestak-agent");
     assert!(!root.exists());
     assert_eq!(host.guest("box")["status"], "stopped");
