@@ -152,6 +152,9 @@ fn is_as_ordered(stage: &Stage, hosts: &[Arc<FakePve>], agent: &HostAgent, tree:
             let node = node(built, guest["name"].as_str().unwrap());
             let name = node["name"].as_str().unwrap();
             assert_eq!((&guest["vmid"], &guest["status"]), (&node["vm_id"], &json!("running")));
+            let context = ["vm_id", "ip"].map(|key| &built["context"][format!("{name}_{key}")]);
+            assert_eq!(context, [&node["vm_id"], &node["ip"]], "{built:#}");
+            assert!(node["ip"].is_string(), "{node:#}");
             let facts = described(guest["config"]["description"].as_str().unwrap());
             assert_eq!(facts.get("homestak").map(String::as_str), node["path"].as_str());
             let on = host(guest["node"].as_str().unwrap());
