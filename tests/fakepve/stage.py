@@ -55,6 +55,7 @@ class Host(FakePve):
         # Every request: when it came by the clock that all processes share, over which connection, and what was answered.
         self.seen = []
         self._losing = None
+        self._late = None
         self._hanging = []
         images = {'import/debian-12-custom.qcow2': 2 * GIB, 'import/debian-13-pve.qcow2': 3 * GIB}
         volumes = dict((name, {'content': 'import', 'format': 'qcow2', 'size': size, 'ctime': 1})
@@ -137,6 +138,10 @@ class Host(FakePve):
     def set_storage(self, name, options):
         self.storages[name] = dict(options, files=set())
 
+    def late(self, method, suffix, secs):
+        """The next such request is seen, and begins only after so many PVE seconds."""
+        self._late = (method, suffix, secs)
+
     def lose_answer(self, method, suffix):
         """The next such request is done, and its answer lost: the connection breaks."""
         self._losing = (method, suffix)
@@ -150,6 +155,9 @@ class Host(FakePve):
         return self._hanging
 
     async def _answer(self, request, handler, generic, path_node):
+        if self._late and request.method == self._late[0] and request.path.endswith(self._late[1]):
+            secs, self._late = self._late[2], None
+            await self.pause(secs)
         for rule in self._hanging:
             method, suffix, done = rule
             if request.method == method and request.path.endswith(suffix):

@@ -14,7 +14,7 @@ use super::{Engine, Reach};
 use crate::lower::{Resolved, Sight, may_exist};
 use crate::store::Record;
 
-/// How long a plan waits for hosts to look, all levels together.
+/// How long a plan waits for hosts to look, all levels together, and then for what they find in their machines.
 const LIMIT: Duration = Duration::from_secs(3);
 
 impl<R: Record, C: Reach> Engine<R, C> {
@@ -32,7 +32,9 @@ impl<R: Record, C: Reach> Engine<R, C> {
                     (at, seen)
                 });
             }
-            while let Some(Ok((at, seen))) = asked.join_next().await {
+            while let Some(joined) = asked.join_next().await {
+                // One that panicked has said so.
+                let Ok((at, seen)) = joined else { continue };
                 let why = match seen {
                     Ok(Ok(seen)) => {
                         sight.add(at.clone(), seen);
@@ -72,7 +74,8 @@ impl<R: Record, C: Reach> Engine<R, C> {
             });
         }
         let mut notes = Vec::new();
-        while let Some(Ok((at, told))) = asked.join_next().await {
+        while let Some(joined) = asked.join_next().await {
+            let Ok((at, told)) = joined else { continue };
             let why = match told {
                 Ok(Ok(differing)) => {
                     differing.into_iter().for_each(|machine| sight.differs(machine));

@@ -23,10 +23,13 @@ const DISCARD: Duration = Duration::from_secs(300);
 /// Looks, or destroys what it is about.
 pub(super) async fn answer(world: Arc<dyn World>, inquiry: Inquiry, cancel: CancellationToken) -> Reply {
     let task = Task { cancel: cancel.clone(), progress: Arc::new(|_| {}) };
-    let limit = if matches!(inquiry, Inquiry::Discard(_)) { DISCARD } else { LIMIT };
+    let (limit, late) = match &inquiry {
+        Inquiry::Discard(machine) => (DISCARD, late("destroying the machine").at(&machine.path)),
+        _ => (LIMIT, late("looking what there is")),
+    };
     let found = tokio::select! {
         () = cancel.cancelled() => Err(Fault::new(Code::Unreachable, "the agent is shutting down")),
-        found = timeout(limit, find(&*world, inquiry, task)) => found.unwrap_or_else(|_| Err(too_long())),
+        found = timeout(limit, find(&*world, inquiry, task)) => found.unwrap_or(Err(late)),
     };
     found.unwrap_or_else(Reply::Refused)
 }
@@ -68,6 +71,6 @@ fn held((tree, owned): (TreeId, Owned)) -> Held {
     Held { tree, path: owned.path, vmid: owned.vmid, running: owned.running }
 }
 
-fn too_long() -> Fault {
-    Fault::new(Code::Timeout, "this takes too long; the host may be busy, or not answer")
+fn late(doing: &str) -> Fault {
+    Fault::new(Code::Timeout, format!("{doing} takes too long; the host is busy, or does not answer"))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homestak_agent::provider::Provider as _;
 use homestak_protocol::order::NodeKind;
@@ -13,6 +14,7 @@ use homestak_tests::guests::{Guests, HostAgent, pct_stand_in};
 use homestak_tests::stage::Stage;
 use homestak_tests::wait;
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::provider::{Driver, identity, machine, task};
@@ -42,7 +44,8 @@ async fn a_container_is_furnished_to_the_end_also_when_nobody_waits_for_it_any_m
         }
         cancel.cancel();
     };
-    let (made, ()) = tokio::join!(driver.pve.ensure_machine(ask.clone(), given_up), mounted);
+    let both = async { tokio::join!(driver.pve.ensure_machine(ask.clone(), given_up), mounted) };
+    let (made, ()) = timeout(Duration::from_secs(30), both).await.unwrap();
     assert_eq!(made.unwrap_err().code.as_str(), "E712");
     // Whoever comes next waits until that has ended, and does it again: what it is told may be other than before.
     driver.ensure(ask.clone()).await.unwrap();

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homestak_agent::provider::Provider as _;
 use homestak_protocol::extras::{Checksum, ImageSource};
-use homestak_protocol::message::Source;
 use homestak_protocol::order::NodeKind;
 use homestak_tests::disk::SmallDisk;
 use homestak_tests::document::{all, node};
@@ -20,13 +18,13 @@ use homestak_tests::stage::Stage;
 use homestak_tests::wait;
 use serde_json::json;
 
-use crate::provider::{Driver, identity, machine, task};
+use crate::provider::{Driver, machine};
 
 /// What is there from the beginning, and is in the way of what a test wants to see.
-const GIVEN: &str = "import/debian-12-custom.qcow2";
+pub(crate) const GIVEN: &str = "import/debian-12-custom.qcow2";
 
 /// Bytes that look like an image in QEMU's format.
-fn image(length: usize) -> Vec<u8> {
+pub(crate) fn image(length: usize) -> Vec<u8> {
     let mut state = 7_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -283,94 +281,4 @@ async fn a_storage_that_takes_no_snippets_is_told_to_or_the_line_to_run_is_told(
     assert_eq!(changed.len(), 2, "once refused, once done, and not again: {changed:?}");
     let now = host.call("storage_of", json!(["local"]), json!({}));
     assert_eq!(now["content"].as_str().map(|content| content.contains("snippets")), Some(true), "{now}");
-}
-
-/// An image beside the ISO files, where the earlier system has put them.
-fn put_iso(host: &FakePve, file: &str, bytes: &[u8]) {
-    let folder = host.storage.join("template/iso");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(file), bytes).unwrap();
-}
-
-/// What the last machine was imported from.
-fn imported(host: &FakePve) -> String {
-    let made = host.changes().into_iter().rfind(|line| line.starts_with("POST /nodes/father/qemu ")).unwrap();
-    let (_, from) = made.split_once("import-from%3D").unwrap();
-    from.split("%2Cdiscard").next().unwrap().replace("%3A", ":").replace("%2F", "/")
-}
-
-#[tokio::test]
-async fn an_image_is_taken_from_the_best_place_that_has_it_and_the_plan_would_say_the_same() {
-    if !fakepve::is_installed("an_image_is_taken_from_the_best_place_that_has_it_and_the_plan_would_say_the_same") {
-        return;
-    }
-    let stage = Stage::set("pve-image-order");
-    let host = FakePve::start(&stage, "father", 0.0);
-    host.call("drop_volume", json!(["local", GIVEN]), json!({}));
-    let bytes = image(4096);
-    for file in ["debian-12-custom.qcow2", "debian-12.qcow2"] {
-        host.put_image(file, &bytes);
-    }
-    for file in ["debian-12-custom.img", "debian-12.img"] {
-        put_iso(&host, file, &bytes);
-    }
-    let places =
-        ["import/debian-12-custom.qcow2", "import/debian-12.qcow2", "iso/debian-12-custom.img", "iso/debian-12.img"];
-    for (number, place) in places.iter().enumerate() {
-        let driver = Driver::open(&host, &stage.folder().join(format!("state-{number}")));
-        let ask = machine("edge", NodeKind::Vm, None);
-        let told = driver.pve.sources(vec![ask.machine.image.clone().unwrap()], task()).await.unwrap();
-        assert_eq!(told, [Source::Volume(format!("local:{place}"))]);
-        driver.ensure(ask.clone()).await.unwrap();
-        match place.split_once('/').unwrap() {
-            ("import", _) => assert_eq!(imported(&host), format!("local:{place}")),
-            // PVE makes no disk from what lies there: the same file is a volume for disks as well.
-            (_, file) => {
-                let stem = file.trim_end_matches(".img");
-                let from = imported(&host);
-                assert!(from.starts_with(&format!("local:import/homestak-iso-{stem}-")), "{from}");
-                assert!(from.ends_with(".qcow2"), "{from}");
-            }
-        }
-        driver.destroy(identity(&ask)).await.unwrap();
-        fs::remove_file(host.storage.join(place.replace("iso/", "template/iso/"))).unwrap();
-    }
-    assert_eq!(host.state()["paths"], json!([]), "a disk comes by a volume's id");
-}
-
-#[tokio::test]
-async fn where_pve_knows_no_storage_for_images_its_own_program_imports_the_file() {
-    if !fakepve::is_installed("where_pve_knows_no_storage_for_images_its_own_program_imports_the_file") {
-        return;
-    }
-    let stage = Stage::set("pve-image-qm");
-    let host = FakePve::start(&stage, "father", 0.0);
-    let mut local = host.call("storage_of", json!(["local"]), json!({}));
-    local["content"] = json!("iso,vztmpl,backup,snippets");
-    host.call("set_storage", json!(["local", local]), json!({}));
-    host.call("drop_volume", json!(["local", GIVEN]), json!({}));
-    put_iso(&host, "debian-12.img", &image(4096));
-    let folder = stage.folder().join("state");
-    let driver = Driver::open(&host, &folder);
-    let ask = machine("edge", NodeKind::Vm, None);
-    let refused = driver.ensure(ask.clone()).await.unwrap_err();
-    assert!(refused.message.contains("`qm set ") && refused.hint.is_some(), "{refused:?}");
-    // The machine is there, without a disk. Whoever comes next gives it one.
-    host.qm(&folder);
-    driver.ensure(ask.clone()).await.unwrap();
-    let guest = host.guest("edge");
-    assert_eq!((&guest["status"], &guest["config"]["boot"]), (&json!("running"), &json!("order=virtio0")));
-    assert!(guest["config"]["virtio0"].as_str().unwrap().contains("size=4G"), "{guest:#}");
-    let log = fs::read_to_string(folder.join("qm/log")).unwrap();
-    let wanted = format!(
-        "set {} --virtio0 local-lvm:0,import-from={},discard=on,iothread=1 --boot order=virtio0\n",
-        guest["vmid"],
-        host.storage.join("template/iso/debian-12.img").display()
-    );
-    assert_eq!(log, wanted);
-    assert_eq!((host.guests().len(), &host.state()["paths"]), (1, &json!([])), "the API is asked for no path");
-    driver.ensure(ask.clone()).await.unwrap();
-    assert_eq!(fs::read_to_string(folder.join("qm/log")).unwrap(), wanted, "once");
-    driver.destroy(identity(&ask)).await.unwrap();
-    assert_eq!(host.guests(), Vec::<serde_json::Value>::new());
 }

@@ -12,6 +12,7 @@ mod adopted;
 mod catalogue;
 mod containers;
 mod crash;
+mod disks;
 mod drift;
 mod faults;
 mod hanging;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use homestak_agent::provider::Provider as _;
 use homestak_protocol::extras::{Checksum, ImageSource};
+use homestak_protocol::ids::Incarnation;
 use homestak_protocol::name::SiteName;
 use homestak_protocol::order::NodeKind;
 use homestak_protocol::privilege;
@@ -258,7 +259,42 @@ async fn what_is_not_as_ordered_is_put_right_in_place() {
     assert!(value("virtio0").as_str().unwrap().contains("size=9G"), "{guest:#}");
     let again = driver.ensure(ask.clone()).await.unwrap();
     assert_eq!(again.found, homestak_node::world::Found::Unchanged);
-    ask.machine.disk_gib = 2;
+    // What cannot be done is refused before anything else is.
+    (ask.machine.disk_gib, ask.machine.cores, ask.incarnation) = (2, 4, Incarnation::from_bits(2));
+    let before = (host.changes(), host.guest("edge"));
     let refused = driver.ensure(ask).await.unwrap_err();
     assert!(refused.message.contains("cannot shrink") && refused.hint.is_some(), "{refused:?}");
+    assert_eq!((host.changes(), host.guest("edge")), before);
+}
+
+#[tokio::test]
+async fn a_creation_that_is_on_its_way_when_it_is_given_up_is_nobody_elses_and_counts() {
+    if !fakepve::is_installed("a_creation_that_is_on_its_way_when_it_is_given_up_is_nobody_elses_and_counts") {
+        return;
+    }
+    let stage = Stage::set("pve-on-its-way");
+    let mut host = FakePve::start(&stage, "father", 1.0);
+    host.parallel = 1;
+    host.set("task_secs", json!({ "qmcreate": 0.5 }));
+    let driver = Driver::open(&host, &stage.folder().join("state"));
+    let (ask, other) = (machine("edge", NodeKind::Vm, Some(600)), machine("other", NodeKind::Vm, Some(601)));
+    let cancel = CancellationToken::new();
+    let mut given_up = task();
+    given_up.cancel = cancel.clone();
+    host.call("late", json!(["POST", "/qemu", 1.0]), json!({}));
+    let on_its_way = async {
+        while !host.requests().iter().any(|line| line.starts_with("POST /nodes/father/qemu ")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        cancel.cancel();
+    };
+    let (refused, ()) = tokio::join!(driver.pve.ensure_machine(ask.clone(), given_up), on_its_way);
+    assert_eq!(refused.unwrap_err().code.as_str(), "E712");
+    assert_eq!(host.guests(), Vec::<Value>::new(), "PVE has not begun yet");
+    // Whoever destroys it waits for what is on its way, and another machine for its room.
+    let (destroyed, made) = tokio::join!(driver.destroy(identity(&ask)), driver.ensure(other));
+    destroyed.unwrap();
+    made.unwrap();
+    let names: Vec<_> = host.guests().iter().map(|guest| guest["name"].clone()).collect();
+    assert_eq!((names, &host.state()["at_once"]["qmcreate"]), (vec![json!("other")], &json!(1)));
 }

@@ -1,7 +1,5 @@
 //! A machine that is there: what of it is not as ordered, and putting it right where PVE can do so in place.
 
-use std::sync::Arc;
-
 use homestak_node::world::{Ensure, Ensured, Found, Task};
 use homestak_protocol::fault::{Code, Fault};
 
@@ -9,12 +7,11 @@ use super::Host;
 use super::api::{Form, Guest, GuestKind};
 use super::deed::Call;
 use super::drift::{GIB, Shape, disk_of};
-use super::limits::Gate;
 use super::make::ordered_address;
 use super::owner::Ownership;
 use super::record::Record;
+use super::room::Held;
 use super::task::Undone;
-use super::vm::DISK;
 use crate::provider::Identity;
 
 impl Host {
@@ -25,7 +22,7 @@ impl Host {
         identity: &Identity,
         guest: &Guest,
         record: Option<Record>,
-        gate: &Arc<Gate>,
+        held: &Held,
         task: &Task,
     ) -> Result<Ensured, Fault> {
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
@@ -56,6 +53,9 @@ impl Host {
         {
             return Err(fixed(format!("the {other} of a machine that was told the first at its first boot")));
         }
+        if let Some(fault) = shrinks(ask, Self::disk(&config, guest.kind)) {
+            return Err(fault);
+        }
         let drift = self.drift(&wanted, identity, &config, guest.kind);
         let mut form = drift.iter().fold(Form::new(), |form, drift| form.with(drift.key, &drift.value));
         if !lives {
@@ -75,19 +75,25 @@ impl Host {
             if guest.node != self.settings.node() {
                 return Err(elsewhere(guest, &self.settings.node()).at(&ask.path));
             }
-            self.furnish(ask, &mut kept, gate).await.map_err(fault)?;
+            self.furnish(ask, &mut kept, held, task).await.map_err(fault)?;
         }
         if !form.is_empty() {
             (task.progress)(format!("changing {}", guest.noun()));
             self.perform(&mut kept, Call::Configure(guest, &form), task).await.map_err(fault)?;
         }
         if guest.kind == GuestKind::Qemu
-            && config.value(DISK).is_none()
+            && config.any_disk().is_none()
             && let Some(origin) = self.source(ask, task).await?
         {
             // Whoever made it has died before it had its disk.
+            if guest.node != self.settings.node() {
+                return Err(elsewhere(guest, &self.settings.node()).at(&ask.path));
+            }
             let storage = self.disk_storage(ask.extras.storage.as_deref(), "images").await?;
-            self.import(&mut kept, &storage, &origin, gate, task).await.map_err(fault)?;
+            let held = held.with(self.room(&storage, Some(&origin.name())).await.map_err(fault)?);
+            held.is_for(guest.vmid);
+            self.import(&mut kept, &storage, &origin, &held, task).await.map_err(fault)?;
+            held.leave();
         }
         let grown = self.grow(ask, guest, &mut kept, task).await?;
         if record.as_ref() != Some(&kept) {
@@ -113,12 +119,10 @@ impl Host {
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
         let config = self.api.config(guest).await.map_err(|error| fault(error.into()))?;
         let wanted = ask.machine.disk_gib.saturating_mul(GIB);
+        if let Some(fault) = shrinks(ask, Self::disk(&config, guest.kind)) {
+            return Err(fault);
+        }
         match Self::disk(&config, guest.kind) {
-            Some(has) if has > wanted => {
-                let message = format!("the disk has {} GiB and cannot shrink to {}", has / GIB, ask.machine.disk_gib);
-                let hint = format!("order a disk at least that large, or destroy {} first", ask.path.name());
-                Err(Fault::new(Code::Provision, message).hint(hint).at(&ask.path))
-            }
             Some(has) if has == wanted => Ok(false),
             _ => {
                 let call = Call::Resize(guest, disk_of(guest.kind), ask.machine.disk_gib);
@@ -129,10 +133,18 @@ impl Host {
     }
 }
 
-/// An agent is put into a container by the host that has it.
+/// That the disk is larger than ordered, where it is.
+fn shrinks(ask: &Ensure, has: Option<u64>) -> Option<Fault> {
+    let has = has.filter(|has| *has > ask.machine.disk_gib.saturating_mul(GIB))?;
+    let message = format!("the disk has {} GiB and cannot shrink to {}", has / GIB, ask.machine.disk_gib);
+    let hint = format!("order a disk at least that large, or destroy {} first", ask.path.name());
+    Some(Fault::new(Code::Provision, message).hint(hint).at(&ask.path))
+}
+
+/// An agent is put into a container, and a disk imported, by the host that has it.
 fn elsewhere(guest: &Guest, here: &str) -> Fault {
-    let text =
-        format!("{} does not run, and is on {}: its agent can only be put into it on {here}", guest.noun(), guest.node);
+    let program = if guest.kind == GuestKind::Lxc { "pct" } else { "qm" };
+    let text = format!("{} is not finished, and is on {}: only {here} can finish it", guest.noun(), guest.node);
     Fault::new(Code::Provision, text)
-        .hint(format!("move it back: `pct migrate {} {here}` on {}", guest.vmid, guest.node))
+        .hint(format!("move it back: `{program} migrate {} {here}` on {}", guest.vmid, guest.node))
 }

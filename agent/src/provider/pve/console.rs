@@ -5,6 +5,7 @@
 //! is ever written to it. Whoever has it open already goes first.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +26,7 @@ const TOLD: usize = 160;
 /// What says that a system does not come up.
 const GRAVE: [&str; 5] = ["kernel panic", "no bootable device", "boot failed", "emergency mode", "out of memory"];
 /// What says that something went wrong.
-const BAD: [&str; 4] = ["failed", "error", "timed out", "cannot "];
+const BAD: [&str; 5] = ["[failed]", "failed to ", "error:", "timed out", "cannot "];
 
 /// The consoles of a host's machines.
 pub(super) struct Consoles {
@@ -48,11 +49,13 @@ impl Consoles {
     /// The last complaint of a machine that has been asked about before; from now on it is listened to.
     pub(super) fn complaint(&self, vmid: Vmid, life: &Lifecycle) -> Option<String> {
         let now = Instant::now();
-        if let Some(heard) = lock(&self.read).get_mut(&vmid) {
-            heard.asked = now;
-            return complaint(&String::from_utf8_lossy(&heard.tail));
+        match lock(&self.read).entry(vmid) {
+            Entry::Occupied(mut heard) => {
+                heard.get_mut().asked = now;
+                return complaint(&String::from_utf8_lossy(&heard.get().tail));
+            }
+            Entry::Vacant(new) => drop(new.insert(Heard { asked: now, tail: Vec::new() })),
         }
-        lock(&self.read).insert(vmid, Heard { asked: now, tail: Vec::new() });
         let (socket, all, ending) =
             (self.folder.join(format!("{vmid}.serial0")), Arc::clone(&self.read), life.ending.clone());
         life.tracker.spawn(async move {
@@ -135,7 +138,9 @@ mod tests {
         assert_eq!(complaint(text).as_deref(), Some("Kernel panic - not syncing: VFS: Unable to mount root fs"));
         let text = "\u{1b}[0;1;31m[FAILED]\u{1b}[0m Failed to start \u{1b}[0;1;39mnetworking.service\u{1b}[0m.\r\nDebian login: ";
         assert_eq!(complaint(text).as_deref(), Some("[FAILED] Failed to start networking.service."));
-        assert_eq!(complaint("Debian GNU/Linux 12 edge ttyS0\n\nedge login: "), None);
+        let well = "[    0.4] RAS: Correctable Errors collector initialized.\n[    0.5] EXT4-fs (vda1): errors=remount-ro\n\
+                    Debian GNU/Linux 12 edge ttyS0\n\nedge login: ";
+        assert_eq!(complaint(well), None);
         assert_eq!(complaint(&format!("error: {}", "x".repeat(500))).map(|line| line.len()), Some(TOLD));
     }
 }

@@ -2,30 +2,26 @@
 //!
 //! PVE's API cannot put files into a container that does not run; `pct mount` can, and the agent is on the host and root.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use homestak_node::crash::Side;
-use homestak_node::world::Ensure;
-use homestak_protocol::fault::{Code, Fault};
+use homestak_node::world::{Ensure, Task};
 use homestak_protocol::ids::Vmid;
 
 use super::Host;
-use super::api::Class;
-use super::limits::Gate;
+use super::api::{CallError, Class};
 use super::record::{Deed, Record, Step};
+use super::room::Held;
+use super::rooted::Root;
 use super::task::Undone;
 use super::tool;
 use crate::cloud_init::{ENVIRONMENT, PROGRAM, UNIT, UNIT_PATH, environment};
 
 /// How long mounting may take.
 const MOUNTING: Duration = Duration::from_secs(60);
-/// The crash point around it.
-const FURNISHING: &str = "pve.furnish";
 /// What makes the unit start.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/homestak-agent.service";
 
@@ -33,44 +29,55 @@ impl Host {
     /// Puts the agent and what it is told into a container that does not run. PVE locks a container for as long as it is
     /// mounted, so that is on record before, and once begun goes on to its end, whether somebody waits for it or not; so long
     /// nobody else passes its gate.
-    pub(super) async fn furnish(&self, ask: &Ensure, record: &mut Record, gate: &Arc<Gate>) -> Result<(), Undone> {
+    pub(super) async fn furnish(
+        &self,
+        ask: &Ensure,
+        record: &mut Record,
+        held: &Held,
+        task: &Task,
+    ) -> Result<(), Undone> {
         record.step = Some(Step { deed: Deed::Furnish, task: None });
         self.put(record)?;
-        let (vmid, told) = (record.vmid, environment(&ask.boot, ask.path.name(), None));
+        self.patiently(task, || self.furnish_once(ask, record.vmid, held)).await?;
+        record.step = None;
+        self.put(record)
+    }
+
+    async fn furnish_once(&self, ask: &Ensure, vmid: Vmid, held: &Held) -> Result<(), CallError> {
+        let told = environment(&ask.boot, ask.path.name(), None);
         let (program, pct_program) = (self.program.path().to_owned(), self.pct.clone());
-        let (crash, place, gate) = (self.crash.clone(), self.place.clone(), Arc::clone(gate));
+        let (crash, place, held) = (self.crash.clone(), self.place.clone(), held.clone());
+        let (point, _) = Deed::Furnish.points();
+        let failed = move |why: String| CallError {
+            doing: format!("putting the agent into CT {vmid}"),
+            message: format!("{why}; it needs some 20 MiB in there"),
+            class: Class::Fatal,
+            in_doubt: false,
+        };
         let furnishing = self.life.tracker.spawn(async move {
-            let _gate = gate;
-            crash.reach(FURNISHING, Side::Before, &place);
+            let _held = held;
+            crash.reach(point, Side::Before, &place);
             let mounted = pct(&pct_program, "mount", vmid).await?;
             let root = mount_point(&mounted, vmid);
             let put = tokio::task::spawn_blocking(move || put(&root, &program, &told)).await;
-            crash.reach(FURNISHING, Side::After, &place);
+            crash.reach(point, Side::After, &place);
             let unmounted = pct(&pct_program, "unmount", vmid).await;
-            let failed = |why: String| {
-                let message = format!("the agent cannot be put into CT {vmid}: {why}");
-                Fault::new(Code::Provision, message).hint("a container needs room for its agent, some 20 MiB")
-            };
             put.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
             unmounted.map(drop)
         });
-        let furnished = furnishing.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, error.to_string())));
-        furnished.map_err(|fault| Undone::Refused(Box::new(fault)))?;
-        record.step = None;
-        self.put(record)
+        furnishing.await.unwrap_or_else(|error| Err(failed(error.to_string())))
     }
 
     /// Takes back what is left of furnishing a container by somebody who died at it.
     pub(super) async fn unfurnish(&self, record: &Record) -> Result<(), Undone> {
         let vmid = record.vmid;
-        let refused = |fault: Fault| Undone::Refused(Box::new(fault));
         tracing::info!(%vmid, "a container may have been left mounted");
-        if let Err(fault) = pct(&self.pct, "unmount", vmid).await {
+        if let Err(error) = pct(&self.pct, "unmount", vmid).await {
             // With the agent its mounts may have gone, and with them what there was to unmount: the lock is left.
-            tracing::info!(%fault, "unmounting it says");
+            tracing::info!(%error, "it cannot be unmounted");
             match self.api.power(&self.guest_of(record)).await {
                 Ok(power) if power.lock.as_deref() == Some("mounted") => {
-                    pct(&self.pct, "unlock", vmid).await.map(drop).map_err(refused)?;
+                    pct(&self.pct, "unlock", vmid).await?;
                 }
                 Ok(_) => {}
                 Err(error) if error.class == Class::Gone => {}
@@ -87,52 +94,23 @@ fn mount_point(said: &str, vmid: Vmid) -> PathBuf {
     named.map_or_else(|| format!("/var/lib/lxc/{vmid}/rootfs").into(), PathBuf::from)
 }
 
-async fn pct(program: &Path, action: &str, vmid: Vmid) -> Result<String, Fault> {
+async fn pct(program: &Path, action: &str, vmid: Vmid) -> Result<String, CallError> {
     tool::run(program, &[action, &vmid.to_string()], MOUNTING).await
 }
 
 fn put(root: &Path, program: &Path, told: &str) -> io::Result<()> {
-    // Root inside is somebody else outside, where the container is unprivileged: whoever has its root folder.
-    let owner = fs::metadata(root)?;
-    let own = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid()));
-    let file = |path: &str, mode: u32, write: &dyn Fn(&Path) -> io::Result<()>| {
-        let path = inside(root, path);
-        if let Some(folder) = path.parent() {
-            folders(root, folder, &own)?;
-        }
-        write(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode))?;
-        own(&path)
-    };
-    file(PROGRAM, 0o755, &|path| fs::copy(program, path).map(drop))?;
-    file(UNIT_PATH, 0o644, &|path| fs::write(path, UNIT))?;
-    file(ENVIRONMENT, 0o600, &|path| fs::write(path, told))?;
-    let wanted = inside(root, WANTED);
-    if let Some(folder) = wanted.parent() {
-        folders(root, folder, &own)?;
-    }
-    match symlink(UNIT_PATH, &wanted) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.and_then(|()| own(&wanted)),
-    }
-}
-
-fn inside(root: &Path, path: &str) -> PathBuf {
-    root.join(path.trim_start_matches('/'))
-}
-
-/// Makes the folders from the root on that are missing.
-fn folders(root: &Path, folder: &Path, own: &impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|path| *path != root && !path.exists()).collect();
-    for path in missing.into_iter().rev() {
-        DirBuilder::new().mode(0o755).create(path)?;
-        own(path)?;
-    }
-    Ok(())
+    let root = Root::at(root)?;
+    root.file(PROGRAM, 0o755, File::open(program)?)?;
+    root.file(UNIT_PATH, 0o644, UNIT.as_bytes())?;
+    root.file(ENVIRONMENT, 0o600, told.as_bytes())?;
+    root.link(WANTED, UNIT_PATH)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -142,9 +120,11 @@ mod tests {
         for _ in 0..2 {
             put(root.path(), Path::new("/proc/self/exe"), "HOMESTAK_TOKEN=\"a.b\"\n").unwrap();
         }
-        let mode = |path: &str| fs::metadata(inside(root.path(), path)).unwrap().permissions().mode() & 0o777;
+        let mode = |path: &str| {
+            fs::metadata(root.path().join(path.trim_start_matches('/'))).unwrap().permissions().mode() & 0o777
+        };
         assert_eq!([mode(PROGRAM), mode(UNIT_PATH), mode(ENVIRONMENT)], [0o755, 0o644, 0o600]);
-        assert_eq!(fs::read_link(inside(root.path(), WANTED)).unwrap(), Path::new(UNIT_PATH));
+        assert_eq!(fs::read_link(root.path().join(WANTED.trim_start_matches('/'))).unwrap(), Path::new(UNIT_PATH));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! What is done to a guest, as a value: so that it can be done again, word for word.
 
+use homestak_node::crash::Side;
+use homestak_protocol::fault::{Code, Fault};
 use homestak_protocol::ids::Vmid;
+use tokio::task::JoinError;
 
 use super::Host;
 use super::api::{CallError, Form, Guest, GuestKind, Upid};
-use super::record::Deed;
+use super::record::{Deed, Record, Step};
+use super::room::Held;
+use super::task::{Undone, on_record};
 
 /// A call that changes something.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Call<'a> {
-    /// Makes a guest.
-    Create(GuestKind, Vmid, &'a Form),
+    /// Makes a guest; what is held for it is held until PVE has answered.
+    Create(GuestKind, Vmid, &'a Form, &'a Held),
     /// Changes its configuration; PVE does that before it answers.
     Configure(&'a Guest, &'a Form),
     /// Grows one of its disks to so many GiB.
@@ -41,11 +46,48 @@ impl Call<'_> {
 }
 
 impl Host {
-    /// Sends it once, and gives the task that it begins.
-    pub(super) async fn send(&self, call: Call<'_>) -> Result<Option<Upid>, CallError> {
+    /// Sends it once, and gives the task that it begins, which is on record then.
+    pub(super) async fn send(&self, record: &mut Record, call: Call<'_>) -> Result<Option<Upid>, Undone> {
+        let Some(deed) = call.deed() else {
+            self.answer(call).await?;
+            return Ok(None);
+        };
+        let (point, _) = deed.points();
+        let begun = |upid: &Upid| Some(Step { deed, task: Some(upid.clone()) });
+        if let Call::Create(kind, vmid, form, held) = call {
+            let (api, node, form, held) = (self.api.clone(), self.settings.node(), form.clone(), held.clone());
+            let (records, mut written) = (self.records.clone(), record.clone());
+            let (crash, place) = (self.crash.clone(), self.place.clone());
+            // Nobody may go on as if there were no such guest while PVE is about to make it.
+            let creating = self.life.tracker.spawn(async move {
+                let _held = held;
+                crash.reach(point, Side::Before, &place);
+                let upid = api.create(&node, kind, vmid, &form).await?;
+                crash.reach(point, Side::After, &place);
+                written.step = Some(Step { deed, task: Some(upid.clone()) });
+                on_record(&records, &written)?;
+                Ok(upid)
+            });
+            let internal =
+                |error: JoinError| Err(Undone::Refused(Box::new(Fault::new(Code::Internal, error.to_string()))));
+            let upid = creating.await.unwrap_or_else(internal)?;
+            record.step = begun(&upid);
+            return Ok(Some(upid));
+        }
+        self.reach(point, Side::Before);
+        let answer = self.answer(call).await?;
+        self.reach(point, Side::After);
+        record.step = answer.as_ref().and_then(begun);
+        if answer.is_some() {
+            self.put(record)?;
+        }
+        Ok(answer)
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Result<Option<Upid>, CallError> {
         let api = &self.api;
         match call {
-            Call::Create(kind, vmid, form) => api.create(&self.settings.node(), kind, vmid, form).await.map(Some),
+            Call::Create(kind, vmid, form, _) => api.create(&self.settings.node(), kind, vmid, form).await.map(Some),
             Call::Configure(guest, form) => api.configure(guest, form).await.map(|()| None),
             Call::Resize(guest, disk, gib) => api.resize(guest, disk, gib).await,
             Call::Start(guest) => api.act(guest, "start", &Form::new()).await.map(Some),

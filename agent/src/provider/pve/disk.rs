@@ -8,27 +8,28 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use homestak_node::crash::Side;
 use homestak_node::world::Task;
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Vmid;
+use tokio::sync::OwnedMutexGuard;
 
 use super::Host;
-use super::api::CallError;
-use super::limits::Gate;
+use super::api::{CallError, Class};
 use super::record::{Deed, Record, Step};
+use super::room::Held;
 use super::task::Undone;
 use super::tool;
 use super::vm::DISK;
 
 /// How long an import may take: a slow disk writes some tens of GiB in it.
 const IMPORTING: Duration = Duration::from_secs(2 * 3600);
-/// The crash point around it.
-const POINT: &str = "pve.import";
 /// How volumes begin that are files from beside the ISO images.
 const OURS: &str = "homestak-iso";
+/// How they end until they are whole; PVE lists none that ends so.
+const PART: &str = ".part";
 
 /// What a machine is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,51 +51,62 @@ impl Origin {
 }
 
 impl Host {
-    /// What an image beside the ISO files is for a disk.
-    pub(super) async fn beside_isos(&self, volid: &str) -> Result<Origin, Fault> {
+    /// What an image beside the ISO files is for a disk. Its gate is held until that is done, whether somebody waits for it
+    /// or not.
+    pub(super) async fn beside_isos(&self, volid: &str, gate: OwnedMutexGuard<()>) -> Result<Origin, Fault> {
         let failed = |error: CallError| error.fault(Code::Provision);
         let path = PathBuf::from(self.api.volume_path(&self.settings.node(), volid).await.map_err(failed)?);
         let Some((storage, folder)) = self.import_folder().await? else { return Ok(Origin::File(path)) };
         let (file, into) = (path.clone(), folder.clone());
-        let linked = tokio::task::spawn_blocking(move || link(&file, &into)).await;
+        let linked = tokio::task::spawn_blocking(move || {
+            let _gate = gate;
+            link(&file, &into)
+        });
         let unlinked = |why: String| {
             let text = format!("{volid} cannot become an image of the storage {storage}: {why}");
             let hint = format!("put it into {} yourself, as NAME.qcow2 or NAME.raw", folder.display());
             Fault::new(Code::Provision, text).hint(hint)
         };
-        let linked = linked.map_err(|error| unlinked(error.to_string()))?;
+        let linked = linked.await.map_err(|error| unlinked(error.to_string()))?;
         let name = linked.map_err(|error| unlinked(error.to_string()))?;
         Ok(Origin::Volume(format!("{storage}:import/{name}")))
     }
 
-    /// Gives a virtual machine a disk that the API cannot give it. Once begun it goes on to its end, whether somebody waits
-    /// for it or not; so long nobody else passes the machine's gate.
+    /// Gives a virtual machine a disk that the API cannot give it. It goes on whether somebody waits for it or not, and so long
+    /// nobody else passes the machine's gate; it ends with the agent, and whoever comes next begins it anew.
     pub(super) async fn import(
         &self,
         record: &mut Record,
         storage: &str,
         origin: &Origin,
-        gate: &Arc<Gate>,
+        held: &Held,
         task: &Task,
     ) -> Result<(), Undone> {
         (task.progress)(format!("importing the disk of VM {} from {}", record.vmid, origin.name()));
         record.step = Some(Step { deed: Deed::Import, task: None });
         self.put(record)?;
-        let (vmid, qm, gate) = (record.vmid.to_string(), self.qm.clone(), Arc::clone(gate));
         let disk = format!("{storage}:0,import-from={},discard=on,iothread=1", origin.name());
-        let (crash, place) = (self.crash.clone(), self.place.clone());
-        let importing = self.life.tracker.spawn(async move {
-            let _gate = gate;
-            crash.reach(POINT, Side::Before, &place);
-            let (key, order) = (format!("--{DISK}"), format!("order={DISK}"));
-            let done = tool::run(&qm, &["set", &vmid, &key, &disk, "--boot", &order], IMPORTING).await;
-            crash.reach(POINT, Side::After, &place);
-            done.map(drop)
-        });
-        let imported = importing.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, error.to_string())));
-        imported.map_err(|fault| Undone::Refused(Box::new(fault)))?;
+        self.patiently(task, || self.import_once(record.vmid, &disk, held)).await?;
         record.step = None;
         self.put(record)
+    }
+
+    async fn import_once(&self, vmid: Vmid, disk: &str, held: &Held) -> Result<(), CallError> {
+        let (qm, held, vmid, disk) = (self.qm.clone(), held.clone(), vmid.to_string(), disk.to_owned());
+        let (crash, place) = (self.crash.clone(), self.place.clone());
+        let (point, _) = Deed::Import.points();
+        let doing = format!("importing the disk of VM {vmid}");
+        let importing = self.life.tracker.spawn(async move {
+            let _held = held;
+            crash.reach(point, Side::Before, &place);
+            let (key, order) = (format!("--{DISK}"), format!("order={DISK}"));
+            let done = tool::run(&qm, &["set", &vmid, &key, &disk, "--boot", &order], IMPORTING).await;
+            crash.reach(point, Side::After, &place);
+            done.map(drop)
+        });
+        importing.await.unwrap_or_else(|error| {
+            Err(CallError { doing, message: error.to_string(), class: Class::Fatal, in_doubt: false })
+        })
     }
 }
 
@@ -111,19 +123,34 @@ fn link(file: &Path, folder: &Path) -> io::Result<String> {
     if folder.join(&name).exists() {
         return Ok(name);
     }
-    let part = folder.join(format!(".{name}.part"));
-    let _none = fs::remove_file(&part);
+    for entry in fs::read_dir(folder)?.flatten() {
+        if is_of(&entry.file_name().to_string_lossy(), &begin) {
+            gone(&entry.path())?;
+        }
+    }
+    let part = folder.join(format!("{name}{PART}"));
     if fs::hard_link(file, &part).is_err() {
         fs::copy(file, &part)?;
         fs::File::open(&part)?.sync_all()?;
     }
-    for entry in fs::read_dir(folder)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&begin) {
-            fs::remove_file(entry.path())?;
-        }
-    }
     fs::rename(&part, folder.join(&name))?;
     Ok(name)
+}
+
+/// Whether this is a volume that was made of the file whose volumes begin so, or a part of one: two numbers and an ending
+/// follow. Another file's name may begin so too.
+fn is_of(name: &str, begin: &str) -> bool {
+    let rest = name.strip_prefix(begin).map(|rest| rest.strip_suffix(PART).unwrap_or(rest));
+    let numbers = rest.and_then(|rest| rest.strip_suffix(".qcow2").or_else(|| rest.strip_suffix(".raw")));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    numbers.and_then(|numbers| numbers.split_once('-')).is_some_and(|(inode, time)| is_number(inode) && is_number(time))
+}
+
+fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +175,17 @@ mod tests {
         assert!(second.ends_with(".raw"), "{second}");
         assert_eq!(fs::read(import.join(&second)).unwrap(), b"raw bytes");
         assert_eq!(fs::read_dir(&import).unwrap().count(), 1, "the earlier one has gone");
+        // One whose name begins as this one's does is another one, a part of it too.
+        let others = ["debian-12-custom-pve.img", "debian-12-custom-1f.img"].map(|name| iso.join(name));
+        let theirs = others.each_ref().map(|other| {
+            fs::write(other, b"raw").unwrap();
+            link(other, &import).unwrap()
+        });
+        fs::write(import.join(format!("{second}.part")), b"half").unwrap();
+        fs::write(iso.join("newer"), b"raw bytes again").unwrap();
+        fs::rename(iso.join("newer"), &file).unwrap();
+        link(&file, &import).unwrap();
+        assert!(theirs.iter().all(|name| import.join(name).exists()));
+        assert_eq!(fs::read_dir(&import).unwrap().count(), 3);
     }
 }

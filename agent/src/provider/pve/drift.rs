@@ -8,6 +8,7 @@ use homestak_protocol::message::{Differing, Wanted};
 use homestak_protocol::order::Machine;
 use homestak_protocol::path::TreeId;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::api::{CallError, Class, Config, Guest, GuestKind};
@@ -17,6 +18,8 @@ use super::{Host, Pve};
 use crate::files::read_if_there;
 use crate::provider::Identity;
 
+/// How many configurations are read at once: PVE's proxy has three workers, and others ask it too.
+const READ_AT_ONCE: usize = 8;
 /// Bytes of a GiB.
 pub(super) const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -86,7 +89,11 @@ impl Host {
                 what.push(format!("{} {} → {}", noun(property), from.unwrap_or("none"), to.unwrap_or("none")));
             }
         }
-        let card = config.value(CARD).map_or_else(|| format!("virtio={}", mac(identity)), str::to_owned);
+        let new = || match kind {
+            GuestKind::Qemu => format!("virtio={}", mac(identity)),
+            GuestKind::Lxc => format!("name=eth0,hwaddr={},type=veth", mac(identity)),
+        };
+        let card = config.value(CARD).map_or_else(new, str::to_owned);
         let value = set.iter().fold(card, |card, (property, to)| with_property(&card, property, *to));
         (!what.is_empty()).then_some(Drift { key: CARD, value, what })
     }
@@ -114,8 +121,12 @@ impl Host {
             Shape { machine: &wanted.machine, address: wanted.address.as_deref(), gateway: wanted.gateway.as_deref() };
         let drift = self.drift(&shape, identity, config, guest.kind);
         let mut what: Vec<String> = drift.into_iter().flat_map(|drift| drift.what).collect();
-        let disk = Self::disk(config, guest.kind).filter(|disk| *disk != wanted.machine.disk_gib.saturating_mul(GIB));
-        what.extend(disk.map(|disk| format!("disk {} GiB → {} GiB", disk / GIB, wanted.machine.disk_gib)));
+        let ordered = wanted.machine.disk_gib.saturating_mul(GIB);
+        let disk = Self::disk(config, guest.kind).filter(|disk| *disk != ordered);
+        what.extend(disk.map(|disk| {
+            let never = if disk > ordered { " (a disk never shrinks)" } else { "" };
+            format!("disk {} GiB → {} GiB{never}", disk / GIB, wanted.machine.disk_gib)
+        }));
         let other = self.other_address(wanted.path.name(), &shape).filter(|_| guest.kind == GuestKind::Qemu);
         what.extend(other.map(|other| format!("{other} (only a machine that is made anew takes it)")));
         what
@@ -149,10 +160,11 @@ impl Pve {
         &self,
         guests: Vec<(Guest, T)>,
     ) -> Result<Vec<(Guest, T, Config)>, CallError> {
-        let mut reading = JoinSet::new();
+        let (mut reading, room) = (JoinSet::new(), Arc::new(Semaphore::new(READ_AT_ONCE)));
         for (guest, about) in guests {
-            let host = Arc::clone(&self.host);
+            let (host, room) = (Arc::clone(&self.host), Arc::clone(&room));
             reading.spawn(async move {
+                let _room = room.acquire().await;
                 let config = host.api.config(&guest).await;
                 (guest, about, config)
             });

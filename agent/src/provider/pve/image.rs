@@ -76,7 +76,7 @@ impl Host {
             return Ok(Origin::Volume(volid));
         }
         let stock = Stock::Image(name.clone());
-        let _gate = self.gates.of(&stock).lock_owned().await;
+        let gate = self.gates.of(&stock).lock_owned().await;
         let mut brought = false;
         if self.find_image(name.as_str()).await?.is_none() {
             brought = self.bring_from_parent(&stock, task).await?;
@@ -87,7 +87,7 @@ impl Host {
         }
         match self.find_image(name.as_str()).await? {
             Some(Found { volid, for_disks: true }) => Ok(Origin::Volume(volid)),
-            Some(Found { volid, for_disks: false }) => self.beside_isos(&volid).await,
+            Some(Found { volid, for_disks: false }) => self.beside_isos(&volid, gate).await,
             None => Err(self.nowhere(name.as_str(), brought).await),
         }
     }

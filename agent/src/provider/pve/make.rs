@@ -11,10 +11,9 @@ use super::api::{Guest, GuestKind};
 use super::deed::Call;
 use super::disk::Origin;
 use super::find::Seen;
-use super::limits::Gate;
 use super::owner::Ownership;
 use super::record::Record;
-use super::room::Room;
+use super::room::Held;
 use super::task::Undone;
 use crate::provider::{Identity, Tag};
 
@@ -31,7 +30,7 @@ struct Making<'a> {
     kind: GuestKind,
     ours: Ownership,
     task: &'a Task,
-    gate: Arc<Gate>,
+    held: Held,
 }
 
 impl Host {
@@ -45,7 +44,7 @@ impl Host {
             kind: GuestKind::of(ask.machine.kind),
             ours: Ownership { identity: identity.clone(), incarnation: ask.incarnation, adopted: false },
             task,
-            gate: Arc::new(self.limits.gate(&identity.tag()).await),
+            held: Held::gate(Arc::new(self.limits.gate(&identity.tag()).await)),
         };
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
         let mut record = self.records.read(&making.tag);
@@ -54,7 +53,7 @@ impl Host {
         }
         let seen = self.seen().await.map_err(|error| fault(error.into()))?;
         if let Some(guest) = seen.machine(&identity)? {
-            return self.adopt(ask, &identity, guest, record, &making.gate, task).await;
+            return self.adopt(ask, &identity, guest, record, &making.held, task).await;
         }
         if let Some(namesake) = seen.namesake(ask.path.name(), &making.tag) {
             return Err(self.taken(&identity, &format!("the name {}", ask.path.name()), Some(namesake)).await);
@@ -82,19 +81,15 @@ impl Host {
             None => self.free_id(making, seen, None).await?,
         };
         let fault = |undone: Undone| undone.fault(Code::Provision);
-        let mut room = self.room(&storage).await.map_err(fault)?;
-        // Always after the storage's, so that nobody waits for somebody who waits for him.
-        let _source = match &source {
-            Some(origin) => self.limits.storage(&origin.name()).await,
-            None => None,
-        };
+        let room = self.room(&storage, source.as_ref().map(Origin::name).as_deref()).await.map_err(fault)?;
+        let held = making.held.with(room);
         let (mut moves, mut doubts) = (0, 0);
         loop {
             if let Some(other) = seen.by_id(vmid).filter(|_| fixed.is_some()) {
                 return Err(self.taken(making.identity, &format!("the vmid {vmid}"), Some(other)).await);
             }
             self.limits.take_id(vmid, &making.tag);
-            room.vmid = Some(vmid);
+            held.is_for(vmid);
             let mut record = Record::new(making.identity, ask.incarnation, making.kind, vmid);
             record.storage = Some(storage.clone());
             let form = match (making.kind, &source) {
@@ -104,9 +99,9 @@ impl Host {
                 }
                 (GuestKind::Qemu, image) => self.vm_form(ask, &making.ours, vmid, &storage, image.as_ref()),
             };
-            let created = self.perform(&mut record, Call::Create(making.kind, vmid, &form), task).await;
+            let created = self.perform(&mut record, Call::Create(making.kind, vmid, &form, &held), task).await;
             let error = match created {
-                Ok(()) => return self.finish(making, record, source.as_ref(), room).await,
+                Ok(()) => return self.finish(making, record, source.as_ref(), &held).await,
                 Err(Undone::Call(error)) if error.in_doubt || error.message.contains("already exists") => error,
                 Err(undone) => {
                     self.images.forget();
@@ -114,7 +109,7 @@ impl Host {
                 }
             };
             match self.whose(making, vmid).await? {
-                Whose::Ours => return self.finish(making, record, source.as_ref(), room).await,
+                Whose::Ours => return self.finish(making, record, source.as_ref(), &held).await,
                 Whose::Nobodys if doubts < DOUBTS => {
                     doubts += 1;
                     tracing::info!(%error, %vmid, "nothing came of it; creating it again");
@@ -138,22 +133,22 @@ impl Host {
         making: &Making<'_>,
         mut record: Record,
         source: Option<&Origin>,
-        room: Room,
+        held: &Held,
     ) -> Result<Ensured, Fault> {
         let guest = self.guest_of(&record);
         if let (GuestKind::Qemu, Some(file @ Origin::File(_)), Some(storage)) =
             (making.kind, source, record.storage.clone())
         {
-            let imported = self.import(&mut record, &storage, file, &making.gate, making.task).await;
+            let imported = self.import(&mut record, &storage, file, held, making.task).await;
             imported.map_err(|undone| undone.fault(Code::Provision))?;
         }
         self.grow(making.ask, &guest, &mut record, making.task).await?;
         if making.kind == GuestKind::Lxc {
-            self.furnish(making.ask, &mut record, &making.gate)
+            self.furnish(making.ask, &mut record, held, making.task)
                 .await
                 .map_err(|undone| undone.fault(Code::Provision))?;
         }
-        room.leave();
+        held.leave();
         Ok(Ensured { found: Found::Created, adopted: false, vmid: Some(record.vmid), ip: ordered_address(making.ask) })
     }
 
@@ -170,7 +165,7 @@ impl Host {
     /// Who has an id, after whatever is being done to it.
     async fn whose(&self, making: &Making<'_>, vmid: Vmid) -> Result<Whose, Fault> {
         let fault = |undone: Undone| undone.fault(Code::Provision);
-        self.idle(&self.settings.node(), vmid.number(), making.task).await.map_err(fault)?;
+        self.begun(vmid, making.task).await.map_err(fault)?;
         let seen = self.seen().await.map_err(|error| fault(error.into()))?;
         if seen.machine(making.identity)?.is_some_and(|guest| guest.vmid == vmid) {
             return Ok(Whose::Ours);
@@ -196,6 +191,7 @@ impl Host {
             status: String::new(),
             tags: record.identity().tag().to_string(),
             hastate: None,
+            lock: None,
         }
     }
 }

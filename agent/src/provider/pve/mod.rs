@@ -1,13 +1,19 @@
 //! The provider `pve`: machines are guests of the Proxmox VE host that the agent runs on, made by its REST API.
 //!
 //! What is there is what PVE says; our own record of each guest only says what was being done to it, so that a task that is
-//! running when we die is found again. A guest is ours by its tag. Nothing runs between two calls: no tasks, no polling.
+//! running when we die is found again. A guest is ours by its tag.
+//!
+//! What must not be left half done goes on in tasks of the agent's life, which hold the guest's gate and its room meanwhile: the
+//! call that creates one (`deed`), furnishing a container (`ct`), importing a disk (`disk`). So do room that PVE still uses
+//! (`room`), consoles that somebody asks about (`console`) and what is read for a child (`shelf`). Nothing else runs between
+//! two calls.
 //!
 //! - `api`: the calls; `deed`: those that change something.
 //! - `task`: waiting for what they begin; `record`: what is on disk before a call.
-//! - `owner`, `find`: whose a guest is; `sight`, `console`: how one looks from the outside; `limits`, `room`: how much is done at once.
+//! - `owner`, `find`: whose a guest is; `sight`, `console`: how one looks from the outside; `limits`, `room`: how much is done
+//!   at once.
 //! - `make`, `adopt`, `drift`, `power`: what is done to one; `vm`, `ct`, `image`, `disk`, `snippet`: what it is made
-//!   from; `tool`: PVE's own programs.
+//!   from; `tool`, `rooted`: PVE's own programs, and writing where somebody else is root.
 //! - `bring`, `part`: an image that is not there; `shelf`: giving images to children.
 
 mod adopt;
@@ -27,6 +33,7 @@ mod part;
 mod power;
 mod record;
 mod room;
+mod rooted;
 mod shelf;
 mod sight;
 mod snippet;

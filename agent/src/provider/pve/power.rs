@@ -11,7 +11,7 @@ use super::deed::Call;
 use super::find::already;
 use super::record::Record;
 use super::task::Undone;
-use crate::provider::Identity;
+use crate::provider::{Identity, Tag};
 
 /// How long a guest has to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(60);
@@ -86,17 +86,23 @@ impl Host {
                 other => other.map_err(fault)?,
             }
             if guest.kind == GuestKind::Qemu {
-                self.remove_snippets(identity.path.name());
+                self.clear_snippets(identity, &tag).await.map_err(fault)?;
             }
         } else if was_machine {
-            // It went when nobody was there to clear up after it. Whoever has its name by now has snippets of that name.
-            let seen = self.seen().await.map_err(|error| fault(error.into()))?;
-            if seen.namesake(identity.path.name(), &tag).is_none() {
-                self.remove_snippets(identity.path.name());
-            }
+            // It went when nobody was there to clear up after it.
+            self.clear_snippets(identity, &tag).await.map_err(fault)?;
         }
         self.limits.release(&tag);
         self.records.remove(&tag).map_err(|error| fault(Undone::Storage(error.to_string())))
+    }
+
+    /// Removes what cloud-init read, unless another machine has the name by now, and so snippets of that name.
+    async fn clear_snippets(&self, identity: &Identity, tag: &Tag) -> Result<(), Undone> {
+        let (seen, name) = (self.seen().await?, identity.path.name());
+        if seen.namesake(name, tag).is_none() && self.limits.take_name(name, tag, |other| seen.has(other)).is_ok() {
+            self.remove_snippets(name);
+        }
+        Ok(())
     }
 
     /// Whether other hosts keep disks on a storage of this one.

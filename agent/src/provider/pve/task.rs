@@ -9,12 +9,13 @@ use std::time::Duration;
 use homestak_node::crash::Side;
 use homestak_node::world::Task;
 use homestak_protocol::fault::{Code, Fault};
+use homestak_protocol::ids::Vmid;
 use tokio::time::{Instant, sleep};
 
 use super::Host;
 use super::api::{Api, CallError, Class, LINES, Upid};
 use super::deed::Call;
-use super::record::{Deed, Record, Step};
+use super::record::{Deed, Record, Records, Step};
 
 /// How soon a task is asked for, and how seldom at most.
 const SOONEST: Duration = Duration::from_millis(15);
@@ -162,21 +163,13 @@ impl Host {
     /// Does it once.
     pub(super) async fn once(&self, record: &mut Record, call: Call<'_>, task: &Task) -> Result<(), Undone> {
         let Some(deed) = call.deed() else {
-            self.send(call).await?;
+            self.send(record, call).await?;
             return Ok(());
         };
-        let (around_call, around_task) = deed.points();
+        let (_, around_task) = deed.points();
         record.step = Some(Step { deed, task: None });
         self.put(record)?;
-        self.reach(around_call, Side::Before);
-        let answer = self.send(call).await?;
-        self.reach(around_call, Side::After);
-        let Some(upid) = answer else {
-            record.step = None;
-            return Ok(());
-        };
-        record.step = Some(Step { deed, task: Some(upid.clone()) });
-        self.put(record)?;
+        let Some(upid) = self.send(record, call).await? else { return Ok(()) };
         self.reach(around_task, Side::Before);
         self.wait(&upid, deed.as_str(), task).await?;
         self.reach(around_task, Side::After);
@@ -233,10 +226,27 @@ impl Host {
             None => return Ok(()),
             Some(Step { deed: Deed::Furnish, .. }) => self.unfurnish(record).await?,
             Some(Step { task: Some(upid), .. }) => self.outlast(upid, task).await?,
+            Some(Step { deed: Deed::Create, task: None }) => self.begun(record.vmid, task).await?,
             Some(Step { task: None, .. }) => self.idle(&self.settings.node(), record.vmid.number(), task).await?,
         }
         record.step = None;
         Ok(())
+    }
+
+    /// Waits until whatever was begun with this id is over: PVE writes down an empty guest, which has no tag yet, before it
+    /// begins the task that makes it.
+    pub(super) async fn begun(&self, vmid: Vmid, task: &Task) -> Result<(), Undone> {
+        let until = Instant::now() + self.patience;
+        loop {
+            self.idle(&self.settings.node(), vmid.number(), task).await?;
+            let seen = self.seen().await?;
+            let unfinished = seen.by_id(vmid).is_some_and(|guest| guest.lock.as_deref() == Some("create"));
+            if !unfinished || Instant::now() >= until {
+                return Ok(());
+            }
+            (task.progress)(format!("waiting for what PVE makes with the id {vmid}"));
+            pause(task, AGAIN).await?;
+        }
     }
 
     /// Waits until no task has this guest any more.
@@ -260,9 +270,14 @@ impl Host {
 
     /// Puts a record on disk.
     pub(super) fn put(&self, record: &Record) -> Result<(), Undone> {
-        self.records.write(record).map_err(|error| {
-            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            Undone::Storage(format!("what is done to {} cannot be put on record: {error}: {why}", record.path))
-        })
+        on_record(&self.records, record)
     }
+}
+
+/// Puts a record on disk.
+pub(super) fn on_record(records: &Records, record: &Record) -> Result<(), Undone> {
+    records.write(record).map_err(|error| {
+        let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        Undone::Storage(format!("what is done to {} cannot be put on record: {error}: {why}", record.path))
+    })
 }

@@ -4,22 +4,28 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use homestak_protocol::fault::{Code, Fault};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Runs one to its end, and gives what it says.
-pub(super) async fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, Fault> {
-    let said = format!("`{} {}`", program.file_name().unwrap_or_default().to_string_lossy(), arguments.join(" "));
-    let failed = |why: &str| {
-        let hint = "the agent of a PVE host runs as root, and this program is part of PVE";
-        Fault::new(Code::Provision, format!("{said} failed: {}", why.trim())).hint(hint)
-    };
+use super::api::{CallError, Class};
+
+/// Runs one to its end, and gives what it says. What it complains of is sorted as the API's words are.
+pub(super) async fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, CallError> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let doing = format!("`{name} {}`", arguments.join(" "));
+    let failed = |message: String| CallError { doing: doing.clone(), message, class: Class::Fatal, in_doubt: false };
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(limit, output).await.map_err(|_| failed("it takes too long"))?;
-    let output = output.map_err(|error| failed(&error.to_string()))?;
+    let output = timeout(limit, output).await;
+    let output = output.map_err(|_| failed(format!("it has not ended within {} s", limit.as_secs())))?;
+    let output = output
+        .map_err(|error| failed(format!("{error}; {name} is part of PVE, and the agent of a host runs it as root")))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(failed(&String::from_utf8_lossy(&output.stderr))),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.trim();
+            let said = if said.is_empty() { output.status.to_string() } else { said.to_owned() };
+            Err(CallError::of_task(doing, &said, ""))
+        }
     }
 }

@@ -44,10 +44,57 @@ struct Inner {
     settings: PveSettings,
     answer: Duration,
     life: Lifecycle,
-    /// Since when it has answered nothing that it was asked.
-    silent: Mutex<Option<Instant>>,
+    silence: Mutex<Silence>,
     /// Made when it is first needed: a host that is about to become one has no API yet.
     ready: Mutex<Option<Ready>>,
+}
+
+/// What it has been asked and has not answered.
+#[derive(Default)]
+struct Silence {
+    /// How many requests are open.
+    open: usize,
+    /// Since when none of them was answered.
+    since: Option<Instant>,
+}
+
+/// A request that is open for as long as this lives.
+struct Waiting<'a>(&'a Mutex<Silence>);
+
+impl<'a> Waiting<'a> {
+    fn begin(silence: &'a Mutex<Silence>) -> Self {
+        let mut inner = lock(silence);
+        inner.open = inner.open.saturating_add(1);
+        inner.since.get_or_insert_with(Instant::now);
+        drop(inner);
+        Self(silence)
+    }
+
+    fn answered(&self) {
+        lock(self.0).since = Some(Instant::now());
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut inner = lock(self.0);
+        inner.open = inner.open.saturating_sub(1);
+        if inner.open == 0 {
+            inner.since = None;
+        }
+    }
+}
+
+fn lock(silence: &Mutex<Silence>) -> MutexGuard<'_, Silence> {
+    // Whoever panicked with it has changed a number or not.
+    silence.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call that came to nothing.
+struct Unmade {
+    error: CallError,
+    /// Whether it may be because of a token or certificate that has been replaced; nothing was done then.
+    stale: bool,
 }
 
 #[derive(Clone)]
@@ -92,7 +139,7 @@ impl Api {
                 settings,
                 answer,
                 life: life.clone(),
-                silent: Mutex::default(),
+                silence: Mutex::default(),
                 ready: Mutex::default(),
             }),
         }
@@ -163,6 +210,7 @@ impl Api {
         self.once(Method::DELETE, doing, &path, &Form::new()).await
     }
 
+    /// Sends it, and once more where what we know the host by, or it us, has been replaced meanwhile: it has done nothing then.
     async fn once<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -170,7 +218,35 @@ impl Api {
         path: &str,
         form: &Form,
     ) -> Result<T, CallError> {
-        let ready = self.ready(doing)?;
+        let kept = self.slot().is_some();
+        match self.attempt(method.clone(), doing, path, form).await {
+            Err(Unmade { stale: true, .. }) if kept => {
+                self.forget();
+                let again = self.attempt(method, doing, path, form).await;
+                if again.as_ref().is_err_and(|unmade| unmade.stale) {
+                    self.forget();
+                }
+                again.map_err(|unmade| unmade.error)
+            }
+            Err(unmade) => {
+                if unmade.stale {
+                    self.forget();
+                }
+                Err(unmade.error)
+            }
+            Ok(answer) => Ok(answer),
+        }
+    }
+
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        doing: &str,
+        path: &str,
+        form: &Form,
+    ) -> Result<T, Unmade> {
+        let known = |error: CallError| Unmade { error, stale: false };
+        let ready = self.ready(doing).map_err(known)?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, ready.authorization);
         let body = if form.is_empty() { Vec::new() } else { form.as_str().as_bytes().to_vec() };
@@ -178,42 +254,31 @@ impl Api {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         let path = format!("/api2/json{path}");
-        self.silent().get_or_insert_with(Instant::now);
+        let waiting = Waiting::begin(&self.inner.silence);
         let answer = ready.client.ask(method, &path, headers, body, self.inner.answer).await;
         if answer.is_ok() {
-            *self.silent() = None;
+            waiting.answered();
         }
-        let answer = answer.map_err(|error| {
-            if matches!(error, RequestError::Untrusted(_)) {
-                // The CA may have been renewed: it is read anew next time.
-                self.forget();
-            }
-            CallError::unanswered(doing.to_owned(), &error)
+        let answer = answer.map_err(|error| Unmade {
+            stale: matches!(error, RequestError::Untrusted(_)),
+            error: CallError::unanswered(doing.to_owned(), &error),
         })?;
-        if answer.status == 401 {
-            // The token may have been replaced: it is read anew next time.
-            self.forget();
-        }
         if answer.status != 200 {
             // Older versions say it only beside the status, newer ones in the body too.
             let told: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
             let message = told.message.filter(|text| !text.trim().is_empty()).unwrap_or(answer.reason);
-            return Err(CallError::answered(doing.to_owned(), answer.status, &message, &told.errors));
+            let error = CallError::answered(doing.to_owned(), answer.status, &message, &told.errors);
+            return Err(Unmade { error, stale: answer.status == 401 });
         }
         let read: Result<Envelope<T>, _> = serde_json::from_slice(&answer.body);
-        read.map(|read| read.data).map_err(|error| CallError::garbled(doing.to_owned(), &error.to_string()))
+        read.map(|read| read.data).map_err(|error| known(CallError::garbled(doing.to_owned(), &error.to_string())))
     }
 
-    /// That it answers nothing, where that is so.
+    /// That it answers nothing of what it is asked now, where that is so.
     pub(crate) fn silence(&self) -> Option<String> {
-        let silent = self.silent().filter(|since| since.elapsed() >= SILENT)?.elapsed().as_secs();
+        let since = lock(&self.inner.silence).since.filter(|since| since.elapsed() >= SILENT)?;
         let endpoint = &self.inner.settings.endpoint;
-        Some(format!("{}:{} has not answered for {silent} s", endpoint.host, endpoint.port))
-    }
-
-    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
-        // Whoever panicked with it has replaced it or not.
-        self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(format!("{}:{} has not answered for {} s", endpoint.host, endpoint.port, since.elapsed().as_secs()))
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Ready>> {

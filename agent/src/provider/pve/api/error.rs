@@ -159,7 +159,7 @@ impl CallError {
         let (class, in_doubt) = match error {
             RequestError::Unsent(_) => (Class::Retryable, false),
             RequestError::Lost(_) => (Class::Retryable, true),
-            // Whoever answers there will show the same certificate next time.
+            // What we know it by has been read anew already.
             RequestError::Untrusted(_) => (Class::Fatal, false),
         };
         Self { doing, message: error.to_string(), class, in_doubt }

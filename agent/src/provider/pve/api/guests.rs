@@ -1,6 +1,6 @@
 //! Guests: virtual machines and containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use homestak_protocol::ids::Vmid;
@@ -67,6 +67,8 @@ pub(crate) struct Guest {
     pub(crate) tags: String,
     /// Its HA state, where it is managed.
     pub(crate) hastate: Option<String>,
+    /// What has it, `create` while it is made.
+    pub(crate) lock: Option<String>,
 }
 
 impl Guest {
@@ -126,12 +128,29 @@ impl Power {
 
 /// A guest's configuration as it will be: what waits for its next start counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Config(BTreeMap<String, String>);
+pub(crate) struct Config {
+    values: BTreeMap<String, String>,
+    /// What goes with the next start.
+    leaving: BTreeSet<String>,
+}
 
 impl Config {
     /// A value.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.values.get(key).map(String::as_str)
+    }
+
+    /// A disk that it has, attached or not, or had until its next start; none where it never was given one. What is a
+    /// CD to it, as cloud-init's drive is, is no disk.
+    pub(crate) fn any_disk(&self) -> Option<&str> {
+        let is_disk = |key: &str| {
+            ["virtio", "scsi", "sata", "ide", "unused"].iter().any(|bus| {
+                key.strip_prefix(bus)
+                    .is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
+            })
+        };
+        let kept = self.values.iter().filter(|(_, value)| !value.contains("media=cdrom")).map(|(key, _)| key);
+        kept.chain(&self.leaving).map(String::as_str).find(|key| is_disk(key))
     }
 
     /// A value that is a number.
@@ -194,8 +213,9 @@ impl Api {
         let path = format!("{}/pending", guest.path());
         let doing = format!("reading the configuration of {}", guest.noun());
         let all: Vec<Pending> = self.get(&doing, &path, &Form::new()).await?;
-        let kept = all.into_iter().filter(|one| one.delete.is_none());
-        Ok(Config(kept.filter_map(|one| Some((one.key, text(&one.pending.or(one.value)?)))).collect()))
+        let (leaving, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.delete.is_some());
+        let values = kept.into_iter().filter_map(|one| Some((one.key, text(&one.pending.or(one.value)?)))).collect();
+        Ok(Config { values, leaving: leaving.into_iter().map(|one| one.key).collect() })
     }
 
     /// `POST /nodes/{node}/qemu` or `/lxc`
@@ -283,9 +303,16 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_as_it_will_be() {
-        let config = Config(BTreeMap::from([("net0".into(), "virtio=BC:24:11:00:00:01,bridge=vmbr0".into())]));
+        let value = |text: &str| (text.to_owned(), text.to_owned());
+        let mut config = Config::default();
+        config.values.insert("net0".into(), "virtio=BC:24:11:00:00:01,bridge=vmbr0".into());
+        config.values.insert("ide2".into(), "local-lvm:vm-100-cloudinit,media=cdrom".into());
         assert_eq!(config.property("net0", "bridge"), Some("vmbr0"));
-        assert_eq!(config.property("net0", "tag"), None);
+        assert_eq!((config.property("net0", "tag"), config.any_disk()), (None, None));
+        config.leaving.insert("virtio0".into());
+        assert_eq!(config.any_disk(), Some("virtio0"), "it has one until it is started again");
+        config.values.extend([value("scsihw"), value("scsi1")]);
+        assert_eq!(config.any_disk(), Some("scsi1"));
     }
 
     #[test]
