@@ -34,13 +34,13 @@ pub(crate) fn image(length: usize) -> Vec<u8> {
 }
 
 /// A stage with the hosts `father`, who has the image as a file, and `root-pve`, who has none.
-struct Set {
-    hosts: [Arc<FakePve>; 2],
-    stage: Stage,
-    bytes: Vec<u8>,
+pub(crate) struct Set {
+    pub(crate) hosts: [Arc<FakePve>; 2],
+    pub(crate) stage: Stage,
+    pub(crate) bytes: Vec<u8>,
 }
 
-fn set(name: &str, length: usize) -> Set {
+pub(crate) fn set(name: &str, length: usize) -> Set {
     let stage = Stage::set(name);
     let hosts = ["father", "root-pve"].map(|node| Arc::new(FakePve::start(&stage, node, 0.0)));
     let bytes = image(length);
@@ -53,14 +53,24 @@ fn set(name: &str, length: usize) -> Set {
 }
 
 impl Set {
+    /// Lets the outer host join. The inner one, in a tree called `two`, finds it by a relay whose weather the test makes.
+    pub(crate) fn joined_by_relay(&self) -> (Relay, HostAgent) {
+        let relay = Relay::start(1);
+        let way = format!("father/two/root-pve={}", relay.address);
+        let agent = HostAgent::join(&self.stage, &self.hosts[0], &[("HOMESTAK_LOCAL_LINKS", &way)]);
+        let port: u16 = fs::read_to_string(agent.state().join("port")).unwrap().trim().parse().unwrap();
+        relay.towards(SocketAddr::from(([127, 0, 0, 1], port)));
+        (relay, agent)
+    }
+
     /// What the inner host has, once it has all of it.
-    fn arrived(&self) -> bool {
+    pub(crate) fn arrived(&self) -> bool {
         let file = self.hosts[1].storage.join("import/debian-12-custom.qcow2");
         fs::read(file).is_ok_and(|bytes| bytes == self.bytes)
     }
 
     /// How much of it is there.
-    fn part(&self) -> Option<u64> {
+    pub(crate) fn part(&self) -> Option<u64> {
         let names = self.hosts[1].image_files();
         let part = names.iter().find(|name| name.ends_with(".part"))?;
         fs::metadata(self.hosts[1].storage.join("import").join(part)).ok().map(|about| about.len())
@@ -68,7 +78,7 @@ impl Set {
 }
 
 /// Two machines on a host inside a host, both made from an image that only the outer one has.
-fn two(name: &str) -> String {
+pub(crate) fn two(name: &str) -> String {
     let manifest = Manifest::new(name, 31_000).host("root-pve", None).vm("left", Some("root-pve"));
     manifest.vm("right", Some("root-pve")).text().to_owned()
 }
@@ -110,13 +120,8 @@ fn an_image_whose_giver_is_lost_in_the_middle_goes_on_where_it_broke_off() {
         return;
     }
     let set = set("pve-image-breaks", 64 * 1024 * 1024);
-    let (stage, [father, _]) = (&set.stage, &set.hosts);
-    // The inner host finds its parent by a relay whose weather the test makes.
-    let relay = Relay::start(1);
-    let way = format!("father/two/root-pve={}", relay.address);
-    let agent = HostAgent::join(stage, father, &[("HOMESTAK_LOCAL_LINKS", &way)]);
-    let port: u16 = fs::read_to_string(agent.state().join("port")).unwrap().trim().parse().unwrap();
-    relay.towards(SocketAddr::from(([127, 0, 0, 1], port)));
+    let stage = &set.stage;
+    let (relay, agent) = set.joined_by_relay();
     let _guests = Guests::keep(stage, &set.hosts, &[]);
     // Slow enough to be met in the middle.
     relay.turn(Weather::delay(Duration::from_millis(25)));

@@ -23,6 +23,7 @@ mod moved;
 mod network;
 mod orphans;
 mod plans;
+mod priority;
 mod privileges;
 mod provider;
 mod system;
