@@ -42,6 +42,33 @@ async fn a_host_is_known_by_its_ca_or_its_fingerprint_and_another_one_is_refused
     assert_eq!(other.requests(), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn a_token_that_is_replaced_is_read_anew_before_anybody_notices() {
+    if !fakepve::is_installed("a_token_that_is_replaced_is_read_anew_before_anybody_notices") {
+        return;
+    }
+    let stage = Stage::set("pve-token");
+    let host = FakePve::start(&stage, "father", 0.0);
+    let (mut settings, file) = (host.settings(), stage.folder().join("token"));
+    let (id, value) = settings["api_token"].as_str().unwrap().split_once('=').unwrap();
+    std::fs::write(&file, format!("{id}={value}\n")).unwrap();
+    let (id, other) = (id.to_owned(), "00000000-0000-4000-8000-000000000002");
+    settings.as_object_mut().unwrap().remove("api_token");
+    settings["api_token_file"] = json!(file);
+    let driver = Driver::with(&settings, &stage.folder().join("state"), Waits::default());
+    let ask = machine("edge", NodeKind::Vm, Some(600));
+    driver.ensure(ask.clone()).await.unwrap();
+    std::fs::write(&file, format!("{id}={other}\n")).unwrap();
+    host.set("apitokens", json!({ &id: other }));
+    driver.ensure(ask.clone()).await.unwrap();
+    // One that is refused whichever is read is one error.
+    host.set("apitokens", json!({ &id: "00000000-0000-4000-8000-000000000003" }));
+    let refused = timeout(AT_ONCE, driver.ensure(ask.clone())).await.expect("it is told at once").unwrap_err();
+    assert!(refused.hint.is_some_and(|hint| hint.contains("`pve: api_token`")));
+    host.set("apitokens", json!({ &id: other }));
+    driver.destroy(identity(&ask)).await.unwrap();
+}
+
 /// PVE closes a connection on which nothing is asked for 5 s.
 #[tokio::test]
 async fn a_connection_that_was_idle_for_longer_is_not_used_again() {
