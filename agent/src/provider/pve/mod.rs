@@ -201,9 +201,14 @@ impl Host {
     /// Gives up as soon as nobody wants the result any more: what was begun is on record. Whether PVE answers is told then.
     async fn unless_cancelled<T>(&self, task: &Task, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let cancelled = |why: &str| Fault::new(Code::Cancelled, why);
+        // What is open counts, so it is looked at before it is let go.
+        let silence = async {
+            task.cancel.cancelled().await;
+            self.api.silence()
+        };
         tokio::select! {
             biased;
-            () = task.cancel.cancelled() => Err(self.api.silence().map_or_else(
+            silence = silence => Err(silence.map_or_else(
                 || cancelled("cancelled"),
                 |why| cancelled(&why).hint("look whether `pveproxy` and `pvedaemon` are well on that host"),
             )),
