@@ -165,6 +165,7 @@ async fn every_error_of_every_call_has_the_outcome_that_was_written_down_for_it(
                 std::slice::from_ref(&theirs),
                 "{key}: nothing is left, and nobody else's was touched"
             );
+            assert_eq!(host.snippet_files(), Vec::<String>::new(), "{key}: no token is left behind");
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

@@ -73,7 +73,6 @@ impl Host {
         let storage = self.disk_storage(ask.extras.storage.as_deref(), content).await?;
         if making.kind == GuestKind::Qemu {
             self.snippets_are_taken(task).await?;
-            self.write_snippets(ask.path.name(), &self.snippets_of(ask, making.identity).await?)?;
         }
         let fixed = ask.machine.vmid;
         let mut vmid = match fixed.or(before.map(|record| record.vmid)) {
@@ -92,6 +91,11 @@ impl Host {
             held.is_for(vmid);
             let mut record = Record::new(making.identity, ask.incarnation, making.kind, vmid);
             record.storage = Some(storage.clone());
+            if making.kind == GuestKind::Qemu {
+                // On record first: what cloud-init reads has a token in it, and whoever destroys the machine has to know of it.
+                self.put(&record).map_err(fault)?;
+                self.write_snippets(ask.path.name(), &self.snippets_of(ask, making.identity).await?)?;
+            }
             let form = match (making.kind, &source) {
                 (GuestKind::Lxc, template) => {
                     let template = template.as_ref().map(Origin::name).unwrap_or_default();
