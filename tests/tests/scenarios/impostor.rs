@@ -263,15 +263,16 @@ fn an_agent_takes_no_older_generation_no_order_for_another_and_nothing_that_is_n
         }
 
         // What is no message at all ends the link; the agent comes back and goes on.
+        let mut link = link;
         for bytes in [u32::try_from(MAX_FRAME + 1).unwrap().to_be_bytes().to_vec(), vec![0, 0, 0, 3, 0xff, 0xff, 0xff]]
         {
             let (mut send, _receive) = link.open_bi().await.unwrap();
             let _ = send.write_all(&bytes).await;
             let _ = send.finish();
+            link.closed().await;
+            link = parent.welcome().await;
+            assert!(matches!(ask(&link, &Request::Survey).await.unwrap(), Reply::Surveyed(trees) if trees.len() == 1));
         }
-        link.closed().await;
-        let again = parent.welcome().await;
-        assert!(matches!(ask(&again, &Request::Survey).await.unwrap(), Reply::Surveyed(trees) if trees.len() == 1));
         homestak_tests::process::Process::of(agent.pid()).unwrap().kill();
         agent.finish(wait::PATIENCE);
     });

@@ -27,6 +27,8 @@ const RESOLV: &str = "/etc/resolv.conf";
 const ANY: &str = "e*";
 /// What to do about one that leads nowhere.
 const CORRECT: &str = "correct `network` of the spec, then apply again";
+/// How long networkd may take to take a device up: an agent is there as soon as its machine has an address, whoever gave it.
+const TAKING_UP: Duration = Duration::from_secs(15);
 /// How long the new address and the parent may take to answer. A bridge takes half of it to let anything through.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one attempt to reach the parent may take.
@@ -68,13 +70,19 @@ impl Network {
             return self.plan_of_folder(target, &wanted);
         }
         let device = live::device(target).await?;
-        let (tool, file, text) = match (networkd::base(target, &device)?, ifupdown::base(target, &device)?) {
-            (Some(base), _) => (Tool::Networkd, networkd::FILE.to_owned(), networkd::text(&base, &device, &wanted)),
-            (None, Some((file, base))) => (Tool::Ifupdown, file, ifupdown::text(&base, &device, &wanted)),
-            (None, None) => {
-                let what = format!("{device} is set up by neither systemd-networkd nor ifupdown");
-                let hint = "set its address up by hand and leave `network` out of the spec";
-                return Err(Trouble::Refused { what, hint: Some(hint) });
+        let begun = Instant::now();
+        let (tool, file, text) = loop {
+            match (networkd::base(target, &device)?, ifupdown::base(target, &device)?) {
+                (Some(base), _) => {
+                    break (Tool::Networkd, networkd::FILE.to_owned(), networkd::text(&base, &device, &wanted));
+                }
+                (None, Some((file, base))) => break (Tool::Ifupdown, file, ifupdown::text(&base, &device, &wanted)),
+                (None, None) if begun.elapsed() < TAKING_UP => sleep(AGAIN).await,
+                (None, None) => {
+                    let what = format!("{device} is set up by neither systemd-networkd nor ifupdown");
+                    let hint = "set its address up by hand and leave `network` out of the spec";
+                    return Err(Trouble::Refused { what, hint: Some(hint) });
+                }
             }
         };
         let mut files = vec![(file.clone(), target.read(&file)?, text)];
