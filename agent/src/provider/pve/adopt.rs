@@ -119,10 +119,11 @@ impl Host {
         let fault = |undone: Undone| undone.fault(Code::Provision).at(&ask.path);
         let config = self.api.config(guest).await.map_err(|error| fault(error.into()))?;
         let wanted = ask.machine.disk_gib.saturating_mul(GIB);
-        if let Some(fault) = shrinks(ask, Self::disk(&config, guest.kind)) {
+        let has = Self::disk(&config, guest.kind);
+        if let Some(fault) = shrinks(ask, has) {
             return Err(fault);
         }
-        match Self::disk(&config, guest.kind) {
+        match has {
             Some(has) if has == wanted => Ok(false),
             _ => {
                 let call = Call::Resize(guest, disk_of(guest.kind), ask.machine.disk_gib);

@@ -6,7 +6,7 @@ use homestak_protocol::ids::Vmid;
 use tokio::task::JoinError;
 
 use super::Host;
-use super::api::{CallError, Form, Guest, GuestKind, Upid};
+use super::api::{Form, Guest, GuestKind, Upid};
 use super::record::{Deed, Record, Step};
 use super::room::Held;
 use super::task::{Undone, on_record};
@@ -48,52 +48,56 @@ impl Call<'_> {
 impl Host {
     /// Sends it once, and gives the task that it begins, which is on record then.
     pub(super) async fn send(&self, record: &mut Record, call: Call<'_>) -> Result<Option<Upid>, Undone> {
-        let Some(deed) = call.deed() else {
-            self.answer(call).await?;
-            return Ok(None);
-        };
-        let (point, _) = deed.points();
-        let begun = |upid: &Upid| Some(Step { deed, task: Some(upid.clone()) });
-        if let Call::Create(kind, vmid, form, held) = call {
-            let (api, node, form, held) = (self.api.clone(), self.settings.node(), form.clone(), held.clone());
-            let (records, mut written) = (self.records.clone(), record.clone());
-            let (crash, place) = (self.crash.clone(), self.place.clone());
-            // Nobody may go on as if there were no such guest while PVE is about to make it.
-            let creating = self.life.tracker.spawn(async move {
-                let _held = held;
-                crash.reach(point, Side::Before, &place);
-                let upid = api.create(&node, kind, vmid, &form).await?;
-                crash.reach(point, Side::After, &place);
-                written.step = Some(Step { deed, task: Some(upid.clone()) });
-                on_record(&records, &written)?;
-                Ok(upid)
-            });
-            let internal =
-                |error: JoinError| Err(Undone::Refused(Box::new(Fault::new(Code::Internal, error.to_string()))));
-            let upid = creating.await.unwrap_or_else(internal)?;
-            record.step = begun(&upid);
-            return Ok(Some(upid));
+        let begins = call.deed().map(|deed| (deed, deed.points().0));
+        if let Some((_, point)) = begins {
+            self.reach(point, Side::Before);
         }
-        self.reach(point, Side::Before);
-        let answer = self.answer(call).await?;
-        self.reach(point, Side::After);
-        record.step = answer.as_ref().and_then(begun);
-        if answer.is_some() {
-            self.put(record)?;
-        }
-        Ok(answer)
-    }
-
-    async fn answer(&self, call: Call<'_>) -> Result<Option<Upid>, CallError> {
         let api = &self.api;
-        match call {
-            Call::Create(kind, vmid, form, _) => api.create(&self.settings.node(), kind, vmid, form).await.map(Some),
+        let answer = match call {
+            Call::Create(kind, vmid, form, held) => {
+                return self.create_to_its_answer(record, kind, vmid, form, held).await.map(Some);
+            }
             Call::Configure(guest, form) => api.configure(guest, form).await.map(|()| None),
             Call::Resize(guest, disk, gib) => api.resize(guest, disk, gib).await,
             Call::Start(guest) => api.act(guest, "start", &Form::new()).await.map(Some),
             Call::Shutdown(guest, form) => api.act(guest, "shutdown", form).await.map(Some),
             Call::Stop(guest) => api.act(guest, "stop", &Form::new()).await.map(Some),
             Call::Destroy(guest, form) => api.remove(guest, form).await.map(Some),
+        }?;
+        if let Some((deed, point)) = begins {
+            self.reach(point, Side::After);
+            record.step = answer.clone().map(|upid| Step { deed, task: Some(upid) });
+            if answer.is_some() {
+                self.put(record)?;
+            }
         }
+        Ok(answer)
+    }
+
+    /// Creates a guest, and goes on to the answer whether somebody waits for it or not: nobody may go on as if there were no
+    /// such guest while PVE is about to make it.
+    async fn create_to_its_answer(
+        &self,
+        record: &mut Record,
+        kind: GuestKind,
+        vmid: Vmid,
+        form: &Form,
+        held: &Held,
+    ) -> Result<Upid, Undone> {
+        let (api, node, form, held) = (self.api.clone(), self.settings.node(), form.clone(), held.clone());
+        let (records, mut begun) = (self.records.clone(), record.clone());
+        let (crash, place) = (self.crash.clone(), self.place.clone());
+        let creating = self.life.tracker.spawn(async move {
+            let _held = held;
+            let upid = api.create(&node, kind, vmid, &form).await?;
+            crash.reach(Deed::Create.points().0, Side::After, &place);
+            begun.step = Some(Step { deed: Deed::Create, task: Some(upid.clone()) });
+            on_record(&records, &begun)?;
+            Ok((begun, upid))
+        });
+        let internal = |error: JoinError| Err(Undone::Refused(Box::new(Fault::new(Code::Internal, error.to_string()))));
+        let (begun, upid) = creating.await.unwrap_or_else(internal)?;
+        *record = begun;
+        Ok(upid)
     }
 }

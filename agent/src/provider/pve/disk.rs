@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Host;
 use super::api::{CallError, Class};
+use super::part::is_qcow2;
 use super::record::{Deed, Record, Step};
 use super::room::Held;
 use super::task::Undone;
@@ -114,11 +115,9 @@ impl Host {
 /// that. The name says which file it is, so that another one in its place is another volume; earlier ones go.
 fn link(file: &Path, folder: &Path) -> io::Result<String> {
     let about = fs::metadata(file)?;
-    let mut magic = [0; 4];
-    let qcow2 = fs::File::open(file)?.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb";
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let begin = format!("{OURS}-{stem}-");
-    let ending = if qcow2 { "qcow2" } else { "raw" };
+    let ending = if is_qcow2(&fs::File::open(file)?) { "qcow2" } else { "raw" };
     let name = format!("{begin}{:x}-{:x}.{ending}", about.ino(), about.mtime());
     if folder.join(&name).exists() {
         return Ok(name);

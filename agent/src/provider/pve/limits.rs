@@ -47,21 +47,18 @@ impl Limits {
 
     /// Waits for room on a storage.
     pub(super) async fn storage(&self, name: &str) -> Option<OwnedSemaphorePermit> {
-        let parallel = self.parallel;
-        let room = {
-            let mut inner = self.inner();
-            let room = inner.storages.entry(name.to_owned());
-            Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(parallel))))
-        };
-        room.acquire_owned().await.ok()
+        self.rooms(name).acquire_owned().await.ok()
     }
 
     /// Room on a storage, if there is some now.
     pub(super) fn room(&self, name: &str) -> Option<OwnedSemaphorePermit> {
-        let parallel = self.parallel;
+        self.rooms(name).try_acquire_owned().ok()
+    }
+
+    fn rooms(&self, name: &str) -> Arc<Semaphore> {
         let mut inner = self.inner();
-        let room = inner.storages.entry(name.to_owned());
-        Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(parallel)))).try_acquire_owned().ok()
+        let rooms = inner.storages.entry(name.to_owned());
+        Arc::clone(rooms.or_insert_with(|| Arc::new(Semaphore::new(self.parallel))))
     }
 
     /// Puts it on record that a machine has this id.

@@ -88,8 +88,7 @@ impl Part {
 
     /// Whether it is an image in QEMU's own format.
     pub(super) fn is_qcow2(&self) -> bool {
-        let mut magic = [0; 4];
-        self.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb"
+        is_qcow2(&self.file)
     }
 
     /// Gives it its name, if it is all there and what it should be. What is something else goes.
@@ -109,6 +108,12 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// Whether a file is an image in QEMU's own format.
+pub(super) fn is_qcow2(file: &File) -> bool {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"QFI\xfb"
 }
 
 /// What a folder has of images, as their giver is told.
